@@ -1,0 +1,126 @@
+// What a peer should do next, as data. One step at a time: the order of a change (S1's three steps, T1's stop → claim → promote →
+// amend) is kept because each step is decided only when the effect of the one before it is *observed*.
+
+import type { Lsn, Timeline } from "../base/lsn.ts";
+import type { PeerId } from "../base/peer-id.ts";
+import type { Ms } from "../base/units.ts";
+import type { Announcement, PostgresSettings } from "./observation.ts";
+import type { Incarnation, PeerAddress, ShardState } from "./state.ts";
+
+/** Numbered in docs/protocol.md. */
+export type RuleName =
+  | "B1" | "S1" | "A1" | "A2" | "T1" | "T2" | "T3" | "O1" | "O2" | "P1" | "D1" | "D2" | "X1" | "R1" | "Z1" | "F1" | "FENCE" | "RESUME";
+
+export interface Decision {
+  readonly rule: RuleName;
+  /** One sentence, lower case: why this is done, or why nothing is. */
+  readonly because: string;
+  /** What has to happen outside before it goes on; undefined where nothing is waited for. */
+  readonly waitingOn: string | undefined;
+  /** Where only an operator's command leads on: that command. */
+  readonly operator: string | undefined;
+  /** What this peer's election node should say. Applied first. undefined: no node of ours should be there, or leave it as it is while cut off. */
+  readonly announce: Announcement | undefined;
+  /** Settings of the running server. Applied after `announce` and before `action`. undefined: leave them as they are. */
+  readonly settings: PostgresSettings | undefined;
+  /** The one thing to do. Done only if `settings` could be applied. */
+  readonly action: Action | undefined;
+  /** Ends the job under way. */
+  readonly cancelJob: boolean;
+  readonly memory: Memory;
+  /** At the latest after this time, without any event. */
+  readonly lookAgainAfterMs: Ms;
+}
+
+export type Action = StoreAction | PostgresAction;
+
+/** A compare-and-set of the state; nothing is inferred from its outcome but through the next observation. */
+export interface StoreAction {
+  readonly kind: "write";
+  readonly state: ShardState;
+  /** The version it is conditional on; undefined: there is none yet (B1). */
+  readonly version: number | undefined;
+  /** Names this write in {@link Observation}'s `store.lastWrite`. */
+  readonly token: string;
+}
+
+export type PostgresAction =
+  /** Long: initdb with checksums into an empty directory, marked with this incarnation (founding). */
+  | { readonly kind: "initdb"; readonly incarnation: Incarnation }
+  /** Writes the mark into data that had none (B1, adopted by configuration). */
+  | { readonly kind: "adopt-data"; readonly incarnation: Incarnation }
+  /**
+   * Long: starts the server. `standby` puts standby.signal in place first, and removes what is left of a promotion to
+   * `unfinishedTimeline` that never began; `primary` demands that there is no standby.signal.
+   */
+  | { readonly kind: "start"; readonly as: "primary" | "standby"; readonly settings: PostgresSettings; readonly unfinishedTimeline: Timeline | undefined }
+  /** `fast` waits for walsenders and writes a shutdown record; `immediate` writes nothing. Ends orphaned backends, too. */
+  | { readonly kind: "stop"; readonly mode: "fast" | "immediate" }
+  /** Long: to exactly this timeline: placeholders for every number up to it come first. */
+  | { readonly kind: "promote"; readonly timeline: Timeline }
+  /** Makes the mark of a claim durable, or takes it away. */
+  | { readonly kind: "mark-claim"; readonly version: number | undefined }
+  /** S1: a WAL record of our own (a commit that waits for nobody), then the flush position behind it. */
+  | { readonly kind: "write-marker"; readonly token: string }
+  | { readonly kind: "end-walsender"; readonly pid: number }
+  | { readonly kind: "end-receiver"; readonly pid: number }
+  /** Sessions of clients; `because` is told in the log. */
+  | { readonly kind: "end-clients" }
+  | { readonly kind: "checkpoint" }
+  /** R1, I5: makes a new incarnation durable in the data directory, before its content is touched. */
+  | { readonly kind: "renew-incarnation"; readonly incarnation: Incarnation; readonly source: PeerId }
+  /** Long: keeps the present content aside, complete, under a name. */
+  | { readonly kind: "keep-fork"; readonly name: string }
+  /** Long: pg_rewind against that peer; needs a stopped server. */
+  | { readonly kind: "rewind"; readonly from: PeerAddress }
+  /**
+   * Long: a base backup of that peer into an empty directory, or in place of what is there (which must have been kept, or be
+   * worth nothing). Marked with this incarnation, incomplete until it ends.
+   */
+  | { readonly kind: "copy"; readonly from: PeerAddress; readonly incarnation: Incarnation };
+
+/** What a peer remembers from one decision to the next. Lost when the sitter restarts: then it must be safe without. */
+export interface Memory {
+  /** This sitter has raised the version since it started (as primary), or never needed to. */
+  readonly fenced: boolean;
+  /** A write was sent on that version, whose end is not known until a newer version is read. */
+  readonly sent: { readonly version: number; readonly token: string; readonly what: "S1" | "T1" | "FENCE" | "other"; readonly at: Ms; readonly definite: boolean } | undefined;
+  /** S1 under way. */
+  readonly replacing: Replacing | undefined;
+  /** T1 under way. */
+  readonly takingOver: { readonly since: Ms; readonly version: number } | undefined;
+  /** T3 under way, on the primary. */
+  readonly handingOver: { readonly since: Ms; readonly generation: number; readonly checkpoint: Lsn | undefined } | undefined;
+  /** T2: since when this generation is given up; `over`: nobody claimed it in time, it goes on in place. */
+  readonly abdicating: { readonly since: Ms; readonly generation: number; readonly over: boolean } | undefined;
+  /** R1: a fork was noticed; `version`: newest known when receiving had stopped. */
+  readonly rejoining: { readonly since: Ms; readonly from: PeerId; readonly version: number; readonly raised: boolean } | undefined;
+  /** The server of this peer had been open to clients since this sitter knows it. */
+  readonly served: boolean;
+  /** The last moments at which the primary was known to be well, and both it and the store were. */
+  readonly isolatedSince: Ms | undefined;
+  /** Since when the peer at the other end of a wait is missing, by what is waited for. */
+  readonly waits: Readonly<Record<string, Ms>>;
+}
+
+export interface Replacing {
+  readonly candidate: PeerId;
+  readonly since: Ms;
+  /** The version that the write will be conditional on, read before the marker was written. */
+  readonly version: number;
+  readonly incarnation: Incarnation;
+  readonly token: string;
+}
+
+export const NEW_MEMORY: Memory = {
+  fenced: false,
+  sent: undefined,
+  replacing: undefined,
+  takingOver: undefined,
+  handingOver: undefined,
+  abdicating: undefined,
+  rejoining: undefined,
+  served: false,
+  isolatedSince: undefined,
+  waits: {},
+};

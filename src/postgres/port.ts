@@ -1,0 +1,46 @@
+// PostgreSQL of one peer, as the sitter sees it. Drivers: real/ and simulated/; one contract suite holds both to the same behaviour.
+
+import type { PostgresAction } from "../cluster/decision.ts";
+import type { PostgresObservation, PostgresSettings } from "../cluster/observation.ts";
+
+/**
+ * One data directory and the server on it. Calls are made by one sitter, one at a time, except `observe`, which may run
+ * beside a job. Nothing here decides: each action does what it says, checks its own preconditions, and fails rather than guess.
+ */
+export interface PostgresServer {
+  /**
+   * Looks afresh, by *opening* a connection where a server runs. Bounded (`probeLimitMs` of the configuration); never rejects
+   * for what the server does: a server that does not answer is `unresponsive`.
+   */
+  observe(): Promise<PostgresObservation>;
+
+  /**
+   * Makes the running server's settings these: writes our files, reloads, and checks that they are in force (not: that each
+   * walsender has applied them; that is seen in `syncPriority`). Does nothing where they are already. Also takes in changes of
+   * the operator's own files. Errors: `PG_SETTING_OVERRIDDEN`, `PG_NOT_RUNNING`, `PG_UNRESPONSIVE`.
+   */
+  applySettings(settings: PostgresSettings, peers: readonly ReplicationPeer[]): Promise<void>;
+
+  /**
+   * Begins the action. Short ones are done when the promise resolves. Long ones (see {@link PostgresAction}) go on as the
+   * observation's `job`; their failure is shown in `failure`, and the promise resolves once they have begun.
+   */
+  perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void>;
+
+  /** Ends the long action under way; what it had made stays marked as incomplete. Resolves when it has ended. */
+  cancelJob(): Promise<void>;
+
+  /** Makes the last document that was seen durable in the mark. No effect without data. */
+  rememberDocument(document: { version: number; json: string }): Promise<void>;
+
+  /** "Look again": the server exited, its state changed, a job ended. */
+  onChange(listener: () => void): () => void;
+
+  /** Leaves the server as it is (`leave`), or stops it (`fast`), and ends everything of this driver. Bounded. */
+  close(how: "leave" | "fast"): Promise<void>;
+}
+
+/** From where replication is admitted (pg_hba), and as whom. */
+export interface ReplicationPeer {
+  readonly ip: string;
+}
