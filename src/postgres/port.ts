@@ -2,6 +2,7 @@
 
 import type { PostgresAction } from "../cluster/decision.ts";
 import type { PostgresObservation, PostgresSettings } from "../cluster/observation.ts";
+import type { PostgresReport } from "../status/report.ts";
 
 /**
  * One data directory and the server on it. Calls are made by one sitter, one at a time, except `observe`, which may run
@@ -32,6 +33,9 @@ export interface PostgresServer {
 
   /** Makes the last document that was seen durable in the mark. No effect without data. */
   rememberDocument(document: { version: number; json: string }): Promise<void>;
+
+  /** For people and tools, from the last look: what the observation does not need (rows of pg_stat_replication, version, warnings). */
+  report(): Promise<PostgresReport>;
 
   /** "Look again": the server exited, its state changed, a job ended. */
   onChange(listener: () => void): () => void;

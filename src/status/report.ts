@@ -1,0 +1,58 @@
+// What a sitter tells about itself (GET /state on its status port, postgresPort + 1): to its neighbours as evidence (D2), to manatee-adm and
+// manatee-stat, to people. JSON; WAL positions as `X/Y`; durations in ms. Fields may be added; readers ignore what they don't know.
+
+export interface PeerReport {
+  readonly id: string;
+  readonly zoneId: string;
+  readonly shard: string;
+  readonly pgUrl: string;
+  readonly incarnation: string | null;
+  readonly systemIdentifier: string | null;
+  /** The document as this peer knows it; null: not read. */
+  readonly generation: number | null;
+  readonly version: number | null;
+  readonly role: "primary" | "sync" | "async" | "deposed" | "none" | null;
+  readonly decision: DecisionReport;
+  readonly store: { readonly connected: boolean; readonly sinceMs: number; readonly evaluationOnly: boolean; readonly openToAll: boolean | null };
+  readonly postgres: PostgresReport;
+  /** Peers that are silent for this one, with since how long (D2's second witness). */
+  readonly silent: readonly { readonly id: string; readonly forMs: number }[];
+}
+
+export interface DecisionReport {
+  readonly rule: string;
+  readonly because: string;
+  readonly waitingOn: string | null;
+  /** The command that leads on, where only an operator can. */
+  readonly operator: string | null;
+  /** How long this has been the decision. */
+  readonly forMs: number;
+}
+
+export interface PostgresReport {
+  readonly healthy: boolean;
+  readonly error: string | null;
+  /** ISO 8601. */
+  readonly lastCheck: string;
+  readonly version: string | null;
+  readonly state: "no-data" | "stopped" | "starting" | "unresponsive" | "primary" | "standby";
+  readonly job: { readonly kind: string; readonly forMs: number; readonly progress: string | null } | null;
+  readonly gate: "open" | "closed" | null;
+  readonly syncNames: readonly string[] | null;
+  /** `1@0/3000060,2` */
+  readonly lineage: string | null;
+  readonly timeline: number | null;
+  readonly walEnd: string | null;
+  readonly replayed: string | null;
+  /** Of a standby: seconds since the commit time of the last transaction replayed, 0 where all received WAL is replayed; null: unknown. */
+  readonly lagSeconds: number | null;
+  readonly receiver: "none" | "connecting" | "streaming" | null;
+  readonly clientSessions: number | null;
+  /** Rows of pg_stat_replication, all columns, under the names of PostgreSQL 9.x (`sent_location` …), values as text. */
+  readonly replication: readonly Readonly<Record<string, string | null>>[];
+  readonly forksKept: number;
+  /** Commits whose wait for the sync was cancelled since the start (visible, perhaps not replicated at that moment). */
+  readonly cancelledWaits: number;
+  /** Settings that are not as they must be. */
+  readonly warnings: readonly string[];
+}
