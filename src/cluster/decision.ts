@@ -1,7 +1,7 @@
 // What a peer should do next, as data. One step at a time: the order of a change (S1's three steps, T1's stop → claim → promote →
 // amend) is kept because each step is decided only when the effect of the one before it is *observed*.
 
-import type { Lsn, Timeline } from "../base/lsn.ts";
+import type { Timeline } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
 import type { Announcement, PostgresSettings } from "./observation.ts";
@@ -69,7 +69,7 @@ export type PostgresAction =
   | { readonly kind: "checkpoint" }
   /** R1, I5: makes a new incarnation durable in the data directory, before its content is touched. */
   | { readonly kind: "renew-incarnation"; readonly incarnation: Incarnation; readonly source: PeerId }
-  /** Long: keeps the present content aside, complete, under a name. */
+  /** Long: keeps the present content aside, complete, under a name; needs a stopped server. Idempotent: a complete fork of that name stands. */
   | { readonly kind: "keep-fork"; readonly name: string }
   /** Long: pg_rewind against that peer; needs a stopped server. */
   | { readonly kind: "rewind"; readonly from: PeerAddress }
@@ -81,23 +81,29 @@ export type PostgresAction =
 
 /** What a peer remembers from one decision to the next. Lost when the sitter restarts: then it must be safe without. */
 export interface Memory {
-  /** This sitter has raised the version since it started (as primary), or never needed to. */
+  /** The version at which this sitter first read the document, or at which its server was lost: writes sent before may be conditional on it. */
+  readonly startVersion: number | undefined;
+  /** A version newer than `startVersion` was read: whatever was sent before has landed or never will. */
   readonly fenced: boolean;
   /** A write was sent on that version, whose end is not known until a newer version is read. */
-  readonly sent: { readonly version: number; readonly token: string; readonly what: "S1" | "T1" | "FENCE" | "other"; readonly at: Ms; readonly definite: boolean } | undefined;
+  readonly sent: { readonly version: number; readonly token: string; readonly what: "S1" | "T1" | "FENCE" | "other"; readonly at: Ms } | undefined;
   /** S1 under way. */
   readonly replacing: Replacing | undefined;
   /** T1 under way. */
   readonly takingOver: { readonly since: Ms; readonly version: number } | undefined;
   /** T3 under way, on the primary. */
-  readonly handingOver: { readonly since: Ms; readonly generation: number; readonly checkpoint: Lsn | undefined } | undefined;
+  readonly handingOver: { readonly since: Ms; readonly generation: number; readonly checkpointed: boolean } | undefined;
   /** T2: since when this generation is given up; `over`: nobody claimed it in time, it goes on in place. */
   readonly abdicating: { readonly since: Ms; readonly generation: number; readonly over: boolean } | undefined;
   /** R1: a fork was noticed; `version`: newest known when receiving had stopped. */
-  readonly rejoining: { readonly since: Ms; readonly from: PeerId; readonly version: number; readonly raised: boolean } | undefined;
-  /** The server of this peer had been open to clients since this sitter knows it. */
-  readonly served: boolean;
-  /** The last moments at which the primary was known to be well, and both it and the store were. */
+  readonly rejoining: { readonly since: Ms; readonly from: PeerId; readonly version: number; readonly incarnation: Incarnation; readonly fork: string } | undefined;
+  /** A copy was begun from that peer in that generation. */
+  readonly copying: { readonly from: PeerId; readonly generation: number } | undefined;
+  /** As primary: open to clients, with the sync streaming and qualified, when the server was last seen running. */
+  readonly servedWithSync: boolean;
+  /** As standby: has received from its upstream since the server started. */
+  readonly followed: boolean;
+  /** X1: since when this primary has had neither its sync nor the store. */
   readonly isolatedSince: Ms | undefined;
   /** Since when the peer at the other end of a wait is missing, by what is waited for. */
   readonly waits: Readonly<Record<string, Ms>>;
@@ -113,6 +119,7 @@ export interface Replacing {
 }
 
 export const NEW_MEMORY: Memory = {
+  startVersion: undefined,
   fenced: false,
   sent: undefined,
   replacing: undefined,
@@ -120,7 +127,9 @@ export const NEW_MEMORY: Memory = {
   handingOver: undefined,
   abdicating: undefined,
   rejoining: undefined,
-  served: false,
+  copying: undefined,
+  servedWithSync: false,
+  followed: false,
   isolatedSince: undefined,
   waits: {},
 };

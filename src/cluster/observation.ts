@@ -13,12 +13,15 @@ export interface Observation {
   readonly wallMs: number;
   /** A random name, new in each observation: used where a new incarnation or a token is called for. */
   readonly nonce: string;
+  readonly shard: string;
   readonly self: PeerAddress;
   readonly policy: Policy;
   readonly store: StoreObservation;
   readonly postgres: PostgresObservation;
   /** Evidence about other peers that are in the election or the state. */
   readonly peers: Readonly<Record<PeerId, PeerEvidence>>;
+  /** R1: an operator asked for this peer's data to be copied anew. */
+  readonly rebuildRequested?: boolean;
 }
 
 /** What the operator chose; the same on all peers of a shard. Defaults stand in config/. */
@@ -94,6 +97,10 @@ export interface Announcement {
   readonly handover: { readonly generation: number; readonly checkpoint: Lsn } | undefined;
   /** T2: its PostgreSQL is gone, and it gives this generation up. */
   readonly abdicates: number | undefined;
+  /** S1: the primary asks this peer to receive from it directly, so that it can become sync. */
+  readonly callsFor: PeerId | undefined;
+  /** T1: of a sync that has stopped receiving: all its WAL. R1: whoever is ahead of it has forked from it. */
+  readonly standing: Wal | undefined;
 }
 
 /** D1/D2: what speaks for a peer being there. Times are of this peer's own last good moment. */
@@ -117,8 +124,8 @@ export interface PostgresObservation {
   readonly job: Job | undefined;
   /** The last action on PostgreSQL that failed, until one of the same kind succeeds. */
   readonly failure: Failure | undefined;
-  /** Forks kept aside so far. */
-  readonly forksKept: number;
+  /** Names of the forks kept aside, complete ones only (I5). */
+  readonly forks: readonly string[];
 }
 
 export interface Job {
