@@ -3,6 +3,7 @@
 import type { Bytes, Ms } from "../base/units.ts";
 import type { Policy } from "../cluster/observation.ts";
 import type { PeerAddress } from "../cluster/state.ts";
+import type { LogLevel } from "../world/port.ts";
 
 /** Which store, and how it is reached. `local`: the embedded store for one machine, not for production. */
 export type StoreConfig =
@@ -85,4 +86,6 @@ export interface SitterConfig {
   readonly historyKept: number;
   /** Folder for the session's ticket and the lock (one sitter a data directory); default: beside the data directory. */
   readonly stateDir: string;
+  /** Least level logged: LOG_LEVEL, else the file's, else `info`. */
+  readonly logLevel: LogLevel;
 }
