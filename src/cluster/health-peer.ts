@@ -1,0 +1,279 @@
+// The part of the verdict that looks at one peer of the state: is it there, does it do what its role asks, is its data the one named.
+
+import {
+  type Finding,
+  finding,
+  type HealthFacts,
+  LAG_SECONDS_MAX,
+  type PeerFacts,
+  type ReportedFacts,
+  shortName,
+} from "./health-facts.ts";
+import { chainOf, type PeerEntry, type Role, roleOf, type ShardState } from "./state.ts";
+
+interface Subject {
+  readonly facts: HealthFacts;
+  readonly state: ShardState;
+  readonly peer: PeerEntry;
+  readonly role: Role;
+  readonly label: string;
+  readonly present: boolean;
+  readonly found: Finding[];
+}
+
+export function checkPeer(facts: HealthFacts, state: ShardState, peer: PeerEntry, found: Finding[]): void {
+  const role = roleOf(state, peer.id);
+  const present = facts.election.some((entry) => entry.peer.id === peer.id);
+  const subject: Subject = { facts, state, peer, role, label: `peer "${shortName(peer)}"`, present, found };
+  const known = facts.peers[peer.id];
+  checkPresence(subject, known);
+  if (role === "deposed") checkDeposed(subject, known?.report);
+  if (known?.report === undefined) return;
+  checkBelonging(subject, known.report);
+  if (role === "primary") checkPrimary(subject, known.report);
+  else checkStandby(subject, known.report);
+  checkCommon(subject, known.report);
+}
+
+function add(
+  subject: Subject,
+  severity: Finding["severity"],
+  message: string,
+  remedy: string,
+  rule?: Finding["rule"],
+): void {
+  subject.found.push(
+    finding(severity, message, remedy, { peer: subject.peer.id, ...(rule === undefined ? {} : { rule }) }),
+  );
+}
+
+function checkPresence(subject: Subject, known: PeerFacts | undefined): void {
+  const { role, label, present } = subject;
+  const serious = role === "primary" ? "error" : "warning";
+  if (!present && role !== "deposed") {
+    const remedy = {
+      primary: "start its sitter; the sync takes over otherwise",
+      sync: "start its sitter; the primary names another sync otherwise",
+      async: "start its sitter; it leaves the list otherwise",
+    };
+    add(
+      subject,
+      serious,
+      `${label} (${role}) is not in the election`,
+      remedy[role as "primary" | "sync" | "async"],
+      role === "async" ? "A2" : "D1",
+    );
+  }
+  if (known === undefined || known.sitter === "answers") return;
+  const severity = role === "deposed" ? "note" : serious;
+  const sitter = {
+    refused: "its sitter refuses the connection",
+    silent: "its sitter doesn't answer",
+    stranger: "something that is no sitter of this version answers on its status port",
+  }[known.sitter];
+  const port =
+    known.postgresPort === undefined
+      ? ""
+      : `; its PostgreSQL's port ${{ open: "is open", refused: "refuses", silent: "doesn't answer" }[known.postgresPort]}`;
+  const place = role === "primary" ? "cannot query postgres on primary: " : "";
+  add(
+    subject,
+    severity,
+    `${place}${label}: ${sitter}${port}`,
+    "check that host, its sitter, and the way from here to the port after PostgreSQL's",
+    "D1",
+  );
+}
+
+function checkDeposed(subject: Subject, report: ReportedFacts | undefined): void {
+  const doing = report === undefined ? "" : `: ${report.decision.because}`;
+  const remedy =
+    report?.decision.operator ??
+    (subject.present
+      ? "wait while it rejoins; otherwise run manatee-adm rebuild on its host"
+      : "start its sitter, or, if the peer is gone for good, run manatee-adm reap");
+  add(subject, "warning", `${subject.label} is deposed${doing}`, remedy, "R1");
+}
+
+function checkBelonging(subject: Subject, report: ReportedFacts): void {
+  const { label, peer, role, state } = subject;
+  const named = role === "primary" || role === "sync";
+  if (peer.incarnation !== undefined && report.incarnation !== peer.incarnation && role !== "deposed")
+    add(
+      subject,
+      named ? "error" : "warning",
+      `${label} (${role}) holds other data than the state names: incarnation ${report.incarnation ?? "none"}, not ${peer.incarnation}`,
+      role === "sync"
+        ? "wait: the primary names it anew once it has caught up"
+        : "if the data were put back from elsewhere, see docs/operating/wrong-incarnation.md",
+      "S1",
+    );
+  if (
+    state.systemIdentifier !== undefined &&
+    report.systemIdentifier !== null &&
+    report.systemIdentifier !== state.systemIdentifier
+  )
+    add(
+      subject,
+      "error",
+      `${label} holds another database: system identifier ${report.systemIdentifier}, not ${state.systemIdentifier}`,
+      "stop its sitter, move its data directory away, and let it copy",
+      "B1",
+    );
+  if (report.generation !== null && report.generation < state.generation)
+    add(
+      subject,
+      "warning",
+      `${label} knows generation ${report.generation} only, not ${state.generation}`,
+      "check its connection to the coordination store",
+      "Z1",
+    );
+  if (!report.store.connected)
+    add(
+      subject,
+      "warning",
+      `${label} is cut off from the coordination store`,
+      "check the store, and the way to it from that host",
+      "Z1",
+    );
+}
+
+function checkPrimary(subject: Subject, report: ReportedFacts): void {
+  const { label, state } = subject;
+  const { postgres, decision } = report;
+  if (!postgres.healthy)
+    add(
+      subject,
+      "error",
+      `cannot query postgres on primary: ${label}: ${postgres.error ?? `its PostgreSQL is ${postgres.state}`}`,
+      decision.operator ?? waitFor(report),
+      "T2",
+    );
+  else if (postgres.state !== "primary")
+    add(
+      subject,
+      "error",
+      `${label} is named primary, and its PostgreSQL is ${postgres.state}`,
+      decision.operator ?? waitFor(report),
+      "RESUME",
+    );
+  else if (postgres.gate !== "open")
+    add(
+      subject,
+      "error",
+      `the primary, ${label}, admits no clients yet: ${decision.because}`,
+      decision.operator ?? waitFor(report),
+      "P1",
+    );
+  if (state.sync !== null) checkSyncStreams(subject, report);
+}
+
+function checkSyncStreams(subject: Subject, report: ReportedFacts): void {
+  const { state } = subject;
+  const sync = state.sync as PeerEntry;
+  const row = rowOf(report, sync);
+  const label = `peer "${shortName(sync)}"`;
+  if (row === undefined || row["state"] !== "streaming")
+    add(
+      subject,
+      "error",
+      `${subject.label}: downstream replication peer not connected: the sync, ${label}, ${row === undefined ? "does not stream" : `is in state ${row["state"]}`}, and commits wait`,
+      `${waitFor(report)}; see docs/operating/sync-missing.md`,
+      "S1",
+    );
+  else if (row["sync_state"] !== "sync" && row["sync_state"] !== "quorum")
+    add(
+      subject,
+      "error",
+      `${subject.label}: expected downstream replication to be "sync", found "${row["sync_state"] ?? "nothing"}"`,
+      waitFor(report),
+      "S1",
+    );
+  if (report.postgres.state === "primary" && report.postgres.syncNames?.length === 0)
+    add(
+      subject,
+      "error",
+      `${subject.label} waits for no standby, though the state names a sync`,
+      "stop writes, and find out who changed synchronous_standby_names",
+      "S1",
+    );
+}
+
+function checkStandby(subject: Subject, report: ReportedFacts): void {
+  const { label, role } = subject;
+  const { postgres, decision } = report;
+  if (role === "deposed") return;
+  const serious = role === "sync" ? "error" : "warning";
+  if (!postgres.healthy)
+    add(
+      subject,
+      serious,
+      `cannot query postgres: ${label}: ${postgres.error ?? `its PostgreSQL is ${postgres.state}`}`,
+      decision.operator ?? waitFor(report),
+    );
+  else if (postgres.state === "primary")
+    add(
+      subject,
+      "error",
+      `${label} is named ${role}, and its PostgreSQL is a primary`,
+      decision.operator ?? "see its sitter's log",
+    );
+  else if (postgres.receiver !== "streaming")
+    add(
+      subject,
+      serious,
+      `${label} (${role}) does not receive: its receiver is ${postgres.receiver ?? "unknown"}`,
+      decision.operator ?? waitFor(report),
+      "A1",
+    );
+  if (postgres.lagSeconds !== null && postgres.lagSeconds > LAG_SECONDS_MAX)
+    add(
+      subject,
+      "warning",
+      `${label} (${role}) is ${Math.round(postgres.lagSeconds)} s behind`,
+      "see whether a long query or a slow disk holds its replay up",
+    );
+}
+
+function checkCommon(subject: Subject, report: ReportedFacts): void {
+  const { label, role } = subject;
+  const { postgres, decision } = report;
+  if (decision.operator !== null && role !== "deposed" && postgres.healthy)
+    add(subject, "warning", `${label} waits for an operator: ${decision.because}`, decision.operator);
+  for (const warning of postgres.warnings) add(subject, "warning", `${label}: ${warning}`, "correct that setting");
+  if (postgres.cancelledWaits > 0)
+    add(
+      subject,
+      "warning",
+      `${label}: ${postgres.cancelledWaits} commits gave up waiting for the sync since its start; their clients were told so by a warning only`,
+      "find out who cancels queries or ends backends while commits wait",
+      "S1",
+    );
+  if (postgres.forksKept > 0)
+    add(
+      subject,
+      "note",
+      `${label} keeps ${postgres.forksKept} fork${postgres.forksKept === 1 ? "" : "s"} of former WAL`,
+      "delete those that nobody needs (forksDir of its configuration)",
+      "R1",
+    );
+}
+
+/** The walsender of that peer: by its name, which is its pgUrl. */
+export function rowOf(report: ReportedFacts, peer: PeerEntry): Readonly<Record<string, string | null>> | undefined {
+  const rows = report.postgres.replication.filter(
+    (row) => row["application_name"] === peer.pgUrl && row["state"] !== "backup",
+  );
+  return rows.find((row) => row["state"] === "streaming") ?? rows[0];
+}
+
+/** The next peer of the chain; undefined for the last one, and for the deposed. */
+export function downstreamOf(state: ShardState, peer: PeerEntry): PeerEntry | undefined {
+  const chain = chainOf(state);
+  const at = chain.findIndex(({ id }) => id === peer.id);
+  return at < 0 ? undefined : chain[at + 1];
+}
+
+function waitFor({ decision }: ReportedFacts): string {
+  return decision.waitingOn === null ? "see its sitter's log" : `it waits for ${decision.waitingOn}`;
+}
