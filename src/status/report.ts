@@ -3,6 +3,8 @@
 
 export interface PeerReport {
   readonly id: string;
+  /** Names one run of the sitter: two that bear one name are told apart by it. */
+  readonly run: string;
   readonly zoneId: string;
   readonly shard: string;
   readonly pgUrl: string;

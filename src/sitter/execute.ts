@@ -1,0 +1,156 @@
+// Does what was decided: the announcement, the settings, then the one action. It holds no opinion of its own, but one: a state that
+// violates an invariant is never sent.
+
+import { explainError, ManateeError } from "../base/errors.ts";
+import { formatLsn, type Lsn } from "../base/lsn.ts";
+import { encodeState } from "../cluster/codec.ts";
+import type { Action, Decision, PostgresAction, StoreAction } from "../cluster/decision.ts";
+import { checkTransition } from "../cluster/invariants.ts";
+import type { Observation, PostgresSettings, ServerObservation } from "../cluster/observation.ts";
+import { membersOf } from "../cluster/state.ts";
+import type { PostgresServer, ReplicationPeer } from "../postgres/port.ts";
+import type { World } from "../world/port.ts";
+import { Backoff } from "./backoff.ts";
+import type { RebuildRequest } from "./rebuild-request.ts";
+import type { StoreSide } from "./store-side.ts";
+
+const SETTINGS = "settings";
+const REMEMBER = "remember";
+
+export class Executor {
+  readonly #postgres: PostgresServer;
+  readonly #store: StoreSide;
+  readonly #rebuild: RebuildRequest;
+  readonly #world: World;
+  readonly #backoff = new Backoff();
+  /** From where replication is admitted, as last applied; undefined: not known to be in force. */
+  #appliedPeers: string | undefined;
+
+  constructor(options: { postgres: PostgresServer; store: StoreSide; rebuild: RebuildRequest; world: World }) {
+    this.#postgres = options.postgres;
+    this.#store = options.store;
+    this.#rebuild = options.rebuild;
+    this.#world = options.world;
+  }
+
+  /** The settings are to be written again though they are as they should be: an operator's own files changed. */
+  applyAgain(): void {
+    this.#appliedPeers = undefined;
+  }
+
+  async apply(decision: Decision, observation: Observation): Promise<void> {
+    const peers = replicationPeers(observation);
+    this.#store.announce(decision.announce);
+    if (decision.cancelJob && observation.postgres.job) await this.#attempt("cancel-job", () => this.#postgres.cancelJob());
+    const inForce = await this.#applySettings(decision.settings, observation.postgres.server, peers);
+    if (decision.action) await this.#act(decision.action, { observation, inForce, peers });
+    await this.#remember(observation);
+  }
+
+  /** Whether the action may follow. A server that isn't running has no settings: what it gets at its start stands in that action. */
+  async #applySettings(
+    wanted: PostgresSettings | undefined,
+    server: ServerObservation,
+    peers: readonly ReplicationPeer[],
+  ): Promise<boolean> {
+    if (wanted === undefined || (server.kind !== "primary" && server.kind !== "standby")) return true;
+    const admitted = peers.map(({ ip }) => ip).join(" ");
+    if (sameSettings(wanted, server) && admitted === this.#appliedPeers) return true;
+    const applied = await this.#attempt(SETTINGS, () => this.#postgres.applySettings(wanted, peers), {
+      syncNames: wanted.syncNames,
+      gate: wanted.gate,
+      upstream: wanted.upstream?.id ?? null,
+    });
+    if (applied) this.#appliedPeers = admitted;
+    return applied;
+  }
+
+  async #act(
+    action: Action,
+    { observation, inForce, peers }: { observation: Observation; inForce: boolean; peers: readonly ReplicationPeer[] },
+  ): Promise<void> {
+    if (action.kind === "write") {
+      if (inForce && this.#mayBeSent(action, observation)) this.#store.write(action);
+      else this.#store.notSent(action);
+      return;
+    }
+    if (!inForce) return;
+    const began = await this.#attempt(action.kind, () => this.#postgres.perform(action, peers), describe(action));
+    if (began && action.kind === "copy") this.#rebuild.copyBegan(action.incarnation);
+  }
+
+  /** I2, I5: the last check of a document before it leaves this process. */
+  #mayBeSent({ state, version }: StoreAction, { store }: Observation): boolean {
+    const before = store.shard.kind === "document" ? store.shard : undefined;
+    if (before?.version !== version) {
+      this.#world.log.warn("state not written: it is for another version than the one read", { version });
+      return false;
+    }
+    const violations = checkTransition(before?.state, state, { kind: "agent" });
+    if (violations.length === 0) return true;
+    this.#world.log.error("state not written: it violates an invariant", {
+      code: "STATE_INVARIANT",
+      hint: "Freeze the shard with manatee-adm freeze, and report this line as a bug.",
+      violations,
+      rule: state.rule,
+      reason: state.reason,
+      document: encodeState(state),
+    });
+    return false;
+  }
+
+  /** B1: the durable copy of the last document, beside the data. Not while a job rewrites them. */
+  async #remember({ store, postgres }: Observation): Promise<void> {
+    const { data, job } = postgres;
+    if (store.shard.kind !== "document" || job || data.kind !== "present" || !data.mark || data.mark.incomplete) return;
+    const { state, version } = store.shard;
+    if (data.mark.lastDocument?.version === version) return;
+    const json = encodeState(state);
+    await this.#attempt(REMEMBER, () => this.#postgres.rememberDocument({ version, json }));
+  }
+
+  /** Whether it was done. One that failed is left alone for a while; looking again brings it back. */
+  async #attempt(kind: string, call: () => Promise<void>, fields: Readonly<Record<string, unknown>> = {}): Promise<boolean> {
+    const { clock, log } = this.#world;
+    if (this.#backoff.remainingMs(kind, clock.now()) > 0) return false;
+    const began = clock.now();
+    try {
+      await call();
+    } catch (error) {
+      if (isProgrammerError(error)) throw error;
+      this.#backoff.failed(kind, clock.now());
+      const known = error instanceof ManateeError ? { code: error.code, hint: error.hint } : {};
+      const level = error instanceof ManateeError && error.remedy === "operator" ? "error" : "warn";
+      log[level](`${kind} failed`, { ...fields, ...known, error: explainError(error) });
+      return false;
+    }
+    this.#backoff.succeeded(kind);
+    if (kind !== REMEMBER) log.info(kind, { ...fields, tookMs: Math.round(clock.now() - began) });
+    return true;
+  }
+}
+
+function sameSettings(wanted: PostgresSettings, server: Extract<ServerObservation, { kind: "primary" | "standby" }>): boolean {
+  const { syncNames, gate, upstream } = server.settings;
+  const sameNames = syncNames.length === wanted.syncNames.length && syncNames.every((name, i) => name === wanted.syncNames[i]);
+  const sameUpstream = server.kind === "primary" || upstream?.id === wanted.upstream?.id;
+  return sameNames && gate === wanted.gate && sameUpstream;
+}
+
+/** All that are or may become peers of the shard, in a fixed order, so that the files change only when they do. */
+function replicationPeers({ store, self }: Observation): readonly ReplicationPeer[] {
+  const members = store.shard.kind === "document" ? membersOf(store.shard.state) : [];
+  const ips = [self, ...members, ...store.election.map(({ peer }) => peer)].map(({ ip }) => ip);
+  return [...new Set(ips)].sort().map((ip) => ({ ip }));
+}
+
+function describe(action: PostgresAction): Readonly<Record<string, unknown>> {
+  const { kind: _, ...fields } = action;
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [name, typeof value === "bigint" ? formatLsn(value as Lsn) : value]),
+  );
+}
+
+function isProgrammerError(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+}

@@ -1,0 +1,37 @@
+// Puts the status service on a port.
+
+import { type ServerType, serve } from "@hono/node-server";
+import type { Hono } from "hono";
+import { ManateeError } from "../base/errors.ts";
+
+export interface Listening {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** `port` 0: any. @throws `STATUS_PORT_UNUSABLE` */
+export function listen(app: Hono, { host, port }: { host: string; port: number }): Promise<Listening> {
+  return new Promise((resolve, reject) => {
+    const server: ServerType = serve({ fetch: app.fetch, hostname: host, port }, (address) =>
+      resolve({ port: address.port, close: () => close(server) }),
+    );
+    server.on("error", (cause: Error) =>
+      reject(
+        new ManateeError({
+          code: "STATUS_PORT_UNUSABLE",
+          message: `cannot listen on ${host}:${port} for the status service`,
+          remedy: "operator",
+          hint: "See what listens there (a second sitter?), or set ip, statusHost or statusPort to an address of this machine.",
+          cause,
+        }),
+      ),
+    );
+  });
+}
+
+function close(server: ServerType): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    if ("closeAllConnections" in server) server.closeAllConnections();
+  });
+}
