@@ -1,0 +1,46 @@
+// `npm run dev`: the demo's shard from the working tree. The code is compiled whenever it changes, and the sitters restarted with it; PostgreSQL
+// and the store stay. Options: --zookeeper, --embedded, --plain as for the demo.
+
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { ensureBuild, ensurePackages, root } from "./lib/packages.mjs";
+import { launch } from "./lib/launch.mjs";
+import { run } from "./lib/say.mjs";
+import { restageCode } from "./lib/stage.mjs";
+
+await run(async () => {
+  ensurePackages();
+  ensureBuild();
+  const options = process.argv.slice(2);
+  const compiler = spawn(
+    process.execPath,
+    [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json", "--watch", "--preserveWatchOutput"],
+    {
+      cwd: root,
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
+  try {
+    const args = ["--dev", ...options.filter((option) => option === "--plain")];
+    return await launch(
+      { zookeeper: options.includes("--zookeeper"), embedded: options.includes("--embedded"), keep: false, args },
+      (child, place) => restartOnChange(child, place, compiler),
+    );
+  } finally {
+    compiler.kill();
+  }
+});
+
+function restartOnChange(child, { runtime, user }, compiler) {
+  const tell = (message) => child.connected && child.send(message);
+  let rounds = 0;
+  compiler.stdout.on("data", (chunk) => {
+    for (const line of chunk.toString("utf8").split("\n")) {
+      if (/error TS/.test(line)) tell({ kind: "compile-error", line: line.trim() });
+      // The first round compiles what runs already.
+      if (!/Found 0 errors/.test(line) || ++rounds === 1) continue;
+      if (runtime !== root) restageCode(runtime, user);
+      tell({ kind: "code-changed" });
+    }
+  });
+}
