@@ -1,0 +1,113 @@
+// What must hold in every state of the simulated world, whatever happened: I1 to I3 of the protocol, and what every comparison of WAL
+// rests on. I4 and I5 are checked where they happen (commits.ts, jobs.ts), documents where they are written (store.ts).
+
+import { containsPoint } from "../src/base/lineage.ts";
+import type { ShardState } from "../src/cluster/state.ts";
+import type { SimPeer, World } from "./world/types.ts";
+import { describeWal, realFork, showWal, shownFork } from "./world/wal.ts";
+
+/** Adds what is violated now to the world's violations. Cheap where nothing has changed. */
+export function checkWorld(world: World): void {
+  if (!world.dirty) return;
+  world.dirty = false;
+  world.violations.push(...violationsOf(world));
+}
+
+export function violationsOf(world: World): readonly string[] {
+  const promised = [...new Set([...world.clients.acknowledged.keys(), ...world.clients.seen])].filter((value) => !world.clients.forgiven.has(value));
+  return [...checkNamed(world, promised), ...checkCopies(world, promised), ...checkDivergence(world)];
+}
+
+/** I2, I3: the named primary (with the named data) has all; so has the sync as soon as it may take over. */
+function checkNamed(world: World, promised: readonly string[]): readonly string[] {
+  const { state } = world.store;
+  if (!state) return [];
+  const found: string[] = [];
+  const primary = peerById(world, state.primary.id);
+  const data = primary?.data;
+  if (primary && data?.mark && (data.mark.incarnation === state.primary.incarnation || primary.server?.kind === "primary")) {
+    const lost = promised.filter((value) => !data.wal.values.has(value));
+    if (lost.length > 0) found.push(`I2/I3: ${lost.join(", ")}, ${told(world, lost)}, is not on ${primary.name}, the primary of generation ${state.generation} (${showWal(data.wal)})`);
+  }
+  const sync = state.sync && peerById(world, state.sync.id);
+  if (sync?.data && qualifies(sync, state)) {
+    const lacks = promised.filter((value) => !sync.data?.wal.values.has(value));
+    if (lacks.length > 0) found.push(`I2/I3: ${sync.name}, the sync of generation ${state.generation} (${showWal(sync.data.wal)}), may take over without ${lacks.join(", ")}, ${told(world, lacks)}`);
+  }
+  return found;
+}
+
+function told(world: World, values: readonly string[]): string {
+  return values.some((value) => world.clients.acknowledged.has(value)) ? "which was acknowledged" : "which was seen";
+}
+
+/** T1: whether this sync has the data that the state names, and the generation's beginning. */
+function qualifies(sync: SimPeer, state: ShardState): boolean {
+  const { data } = sync;
+  if (!data?.mark || data.cutShort !== undefined || data.mark.incarnation !== state.sync?.incarnation) return false;
+  return containsPoint(describeWal(data.wal), { timeline: state.initTimeline, lsn: state.initWal });
+}
+
+/** I1: what was acknowledged is on two peers, less those whose data a fault took away. */
+function checkCopies(world: World, promised: readonly string[]): readonly string[] {
+  const { state } = world.store;
+  if (!state || state.sync === null || state.oneNodeWriteMode) return [];
+  const single = promised.filter((value) => {
+    const by = world.clients.acknowledged.get(value);
+    return by !== undefined && world.peers.filter(({ data }) => data?.wal.values.has(value)).length + world.lossesOfData < 2;
+  });
+  return single.length > 0 ? [`I1: ${single.join(", ")}, which was acknowledged, is on one peer only`] : [];
+}
+
+/** Up to the fork that timelines and positions show, WAL is the same everywhere. */
+function checkDivergence(world: World): readonly string[] {
+  const found: string[] = [];
+  for (const [i, a] of world.peers.entries())
+    for (const b of world.peers.slice(i + 1)) {
+      if (!a.data || !b.data || a.data.systemIdentifier !== b.data.systemIdentifier) continue;
+      if (a.data.wal.records.length === 0 || b.data.wal.records.length === 0) continue;
+      if (realFork(a.data.wal, b.data.wal) < shownFork(a.data.wal, b.data.wal))
+        found.push(`${a.name} (${showWal(a.data.wal)}) and ${b.name} (${showWal(b.data.wal)}) differ, and neither timeline nor position shows it`);
+    }
+  return found;
+}
+
+export function peerById(world: World, id: string): SimPeer | undefined {
+  return world.peers.find(({ address }) => address.id === id);
+}
+
+// --- liveness
+
+/** What is still missing until clients can commit and everybody is back; empty: all is well. */
+export function notSettled(world: World): readonly string[] {
+  const { state } = world.store;
+  if (!state) return ["there is no state"];
+  const missing: string[] = [];
+  const primary = peerById(world, state.primary.id);
+  const server = primary?.server;
+  if (!primary || server?.kind !== "primary" || server.settings.gate !== "open") missing.push("the named primary is not open");
+  if (state.provisional) missing.push("the generation is provisional");
+  if (state.promote) missing.push("a promote request is pending");
+  if (server && server.waiting.length > 0) missing.push("commits wait");
+  if (state.sync === null) {
+    if (!state.oneNodeWriteMode) missing.push("there is no sync");
+  } else if (!server?.senders.some(({ peer }) => peerById(world, state.sync?.id ?? "")?.name === peer)) missing.push("the sync does not stream");
+  if (state.oneNodeWriteMode) return missing;
+  for (const peer of world.peers) {
+    if (!peer.hostUp || peer === primary) continue;
+    if (![state.sync, ...state.async].some((entry) => entry?.id === peer.address.id && entry.incarnation === peer.data?.mark?.incarnation))
+      missing.push(`${peer.name} is not in the chain`);
+    else if (peer.server?.receiver?.kind !== "streaming") missing.push(`${peer.name} does not stream`);
+    else if (peer.data && primary?.data && peer.data.wal.records.length < primary.data.wal.records.length) missing.push(`${peer.name} is behind`);
+  }
+  return missing;
+}
+
+/** I6: peers whose decision neither acts, nor waits for anything, nor names an operator's command, though the shard is not well. */
+export function silentPeers(world: World): readonly string[] {
+  return world.peers.filter(({ sitter }) => sitter?.lastDecision && !hasExit(sitter.lastDecision)).map(({ name }) => name);
+}
+
+export function hasExit(decision: { waitingOn: string | undefined; operator: string | undefined; action: unknown }): boolean {
+  return decision.waitingOn !== undefined || decision.operator !== undefined || decision.action !== undefined;
+}

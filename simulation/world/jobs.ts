@@ -1,0 +1,164 @@
+// The sitter's long work on its data directory: initdb, copies, rewinds, forks kept aside. All can be cut short.
+
+import type { PostgresAction } from "../../src/cluster/decision.ts";
+import type { DataMark } from "../../src/cluster/observation.ts";
+import type { PeerAddress } from "../../src/cluster/state.ts";
+import { randomName } from "../random.ts";
+import { schedule, tell } from "./agenda.ts";
+import { canReach } from "./connections.ts";
+import { beginJob, fail, succeed } from "./postgres.ts";
+import type { SimData, SimPeer, World } from "./types.ts";
+import { appendRecord, copyWal, emptyWal, realFork, type SimWal } from "./wal.ts";
+
+export const SHARD = "1.sim";
+
+export function newMark(incarnation: string, founding: boolean): DataMark {
+  return { shard: SHARD, incarnation, claim: undefined, founding, incomplete: false, source: undefined, lastDocument: undefined };
+}
+
+/** A database as initdb leaves it. */
+export function freshData(world: World, mark: DataMark | undefined): SimData {
+  const wal = emptyWal();
+  appendRecord(wal, { id: ++world.counter, timeline: 1, kind: "init", value: undefined });
+  const systemIdentifier = String(7_300_000_000_000_000_000n + BigInt(`0x${randomName(world.random)}`));
+  return { mark, systemIdentifier, controlState: "shutdown", wal, standbySignal: false, unfinished: undefined, cutShort: undefined };
+}
+
+export function runInitdb(world: World, peer: SimPeer, incarnation: string): void {
+  if (peer.data && peer.data.cutShort !== "initdb")
+    return fail(world, peer, { action: "initdb", code: "PG_DATA_NOT_EMPTY", message: "the data directory is not empty" });
+  const job = beginJob(world, peer, "initdb");
+  const data = freshData(world, newMark(incarnation, true));
+  data.cutShort = "initdb";
+  peer.data = data;
+  schedule(world, [300, 800], `${peer.name}: initdb ends`, () => {
+    if (!job.current() || peer.data !== data) return;
+    job.end();
+    if (cutShort(world, peer, "initdb")) return;
+    data.cutShort = undefined;
+    succeed(peer, "initdb");
+  });
+}
+
+export function runKeepFork(world: World, peer: SimPeer, name: string): void {
+  if (peer.server) return fail(world, peer, { action: "keep-fork", code: "PG_RUNNING", message: "the server is running" });
+  const job = beginJob(world, peer, "keep-fork");
+  schedule(world, [100, 600], `${peer.name}: its fork is kept as ${name}`, () => {
+    if (!job.current()) return;
+    job.end();
+    if (cutShort(world, peer, "keep-fork") || !peer.data) return;
+    if (!peer.forks.some((fork) => fork.name === name)) peer.forks.push({ name, wal: copyWal(peer.data.wal) });
+    succeed(peer, "keep-fork");
+    tell(world, `${peer.name}: keeps its fork aside`);
+  });
+}
+
+function cutShort(world: World, peer: SimPeer, action: string): boolean {
+  if (!peer.faults.breakJob) return false;
+  peer.faults.breakJob = false;
+  fail(world, peer, { action, code: "PG_JOB_FAILED", message: "cut short" });
+  return true;
+}
+
+/** The peer whose server a copy or rewind reads from; undefined where it can't. */
+function sourceOf(world: World, peer: SimPeer, from: PeerAddress): SimPeer | undefined {
+  const source = world.peers.find(({ address }) => address.id === from.id);
+  const server = source?.server;
+  if (!source?.data || !server || server.frozen || server.kind === "starting" || server.stopping || server.promoting) return undefined;
+  return canReach(world, peer, source) ? source : undefined;
+}
+
+export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void {
+  const refuse = (message: string): void => fail(world, peer, { action: "rewind", code: "PG_REWIND_FAILED", message });
+  const data = peer.data;
+  if (peer.server) return refuse("the server is running");
+  if (!data?.mark || (data.cutShort !== undefined && data.cutShort !== "rewind")) return refuse("there is nothing to rewind");
+  const job = beginJob(world, peer, "rewind");
+  schedule(world, [20, 200], `${peer.name}: pg_rewind connects`, () => {
+    if (!job.current() || peer.data !== data || !data.mark) return job.end();
+    const source = sourceOf(world, peer, from);
+    const begun = source?.server;
+    if (!source?.data || source.data.systemIdentifier !== data.systemIdentifier) {
+      job.end();
+      return refuse(`can't read from ${from.pgUrl}`);
+    }
+    data.mark = { ...data.mark, incomplete: true };
+    data.cutShort = "rewind";
+    world.dirty = true;
+    schedule(world, [200, 1_000], `${peer.name}: pg_rewind ends`, () => {
+      if (!job.current() || peer.data !== data || !data.mark) return job.end();
+      job.end();
+      if (cutShort(world, peer, "rewind")) return;
+      if (sourceOf(world, peer, from)?.server !== begun || !source.data) return refuse(`lost ${from.pgUrl}`);
+      checkThrownAway(world, peer, source.data.wal);
+      data.wal = copyWal(source.data.wal);
+      data.controlState = "recovery";
+      data.standbySignal = false;
+      data.unfinished = undefined;
+      data.mark = { ...data.mark, incomplete: false };
+      data.cutShort = undefined;
+      world.dirty = true;
+      succeed(peer, "rewind");
+      tell(world, `${peer.name}: has rewound against ${source.name}`);
+    });
+  });
+}
+
+export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAction, { kind: "copy" }>): void {
+  const refuse = (message: string): void => fail(world, peer, { action: "copy", code: "PG_COPY_FAILED", message });
+  if (peer.server) return refuse("the server is running");
+  const job = beginJob(world, peer, "copy");
+  schedule(world, [20, 200], `${peer.name}: base backup begins`, () => {
+    if (!job.current()) return;
+    const source = sourceOf(world, peer, action.from);
+    const begun = source?.server;
+    const kind = begun?.kind;
+    if (!source?.data) {
+      job.end();
+      return refuse(`can't read from ${action.from.pgUrl}`);
+    }
+    const replaced = peer.data?.cutShort === undefined ? peer.data?.wal : undefined;
+    if (replaced) checkOnlyCopy(world, peer, replaced);
+    const mark: DataMark = {
+      ...newMark(action.incarnation, false),
+      incomplete: true,
+      source: action.from.id,
+      lastDocument: peer.data?.mark?.lastDocument,
+    };
+    const { systemIdentifier } = source.data;
+    const data: SimData = { mark, systemIdentifier, controlState: "other", wal: emptyWal(), standbySignal: true, unfinished: undefined, cutShort: "copy" };
+    peer.data = data;
+    world.dirty = true;
+    schedule(world, [500, 2_500], `${peer.name}: base backup ends`, () => {
+      if (!job.current() || peer.data !== data) return job.end();
+      job.end();
+      if (cutShort(world, peer, "copy")) return;
+      const now = sourceOf(world, peer, action.from)?.server;
+      if (!source.data || now !== begun || now?.kind !== kind) return refuse(`lost ${action.from.pgUrl}`);
+      if (replaced) checkThrownAway(world, peer, source.data.wal, replaced);
+      data.wal = copyWal(source.data.wal);
+      data.mark = { ...mark, lastDocument: data.mark?.lastDocument, incomplete: false };
+      data.controlState = "recovery";
+      data.cutShort = undefined;
+      world.dirty = true;
+      succeed(peer, "copy");
+      tell(world, `${peer.name}: has copied ${source.name}`);
+    });
+  });
+}
+
+/** Whatever may be an only copy: content that is neither kept nor on another peer (I5). */
+function checkOnlyCopy(world: World, peer: SimPeer, wal: SimWal): void {
+  const length = wal.records.findLastIndex(({ kind }) => kind === "commit") + 1;
+  const others = [...peer.forks.map((fork) => fork.wal), ...world.peers.filter((other) => other !== peer).map((other) => other.data?.wal)];
+  const kept = others.some((other) => other && realFork(other, wal) >= length);
+  if (!kept) world.violations.push(`I5: ${peer.name} throws away a fork that is kept nowhere`);
+}
+
+function checkThrownAway(world: World, peer: SimPeer, next: SimWal, before = peer.data?.wal): void {
+  if (!before) return;
+  checkOnlyCopy(world, peer, before);
+  const { acknowledged, forgiven } = world.clients;
+  const thrown = [...before.values].filter((value) => acknowledged.has(value) && !forgiven.has(value) && !next.values.has(value));
+  if (thrown.length > 0) world.violations.push(`I1: ${peer.name} throws away ${thrown.join(", ")}, which is acknowledged`);
+}

@@ -1,0 +1,235 @@
+// The simulated world as plain data. Functions beside it (server.ts, store.ts, sitter.ts …) move it on; nothing here decides.
+
+import type { Lsn, Timeline } from "../../src/base/lsn.ts";
+import type { Ms } from "../../src/base/units.ts";
+import type { Decision, Memory } from "../../src/cluster/decision.ts";
+import type {
+  Announcement,
+  DataMark,
+  ElectionEntry,
+  Failure,
+  Job,
+  Observation,
+  PeerEvidence,
+  Policy,
+  PostgresSettings,
+  ShardView,
+} from "../../src/cluster/observation.ts";
+import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
+import type { Random } from "../random.ts";
+import type { SimWal } from "./wal.ts";
+
+/** `A` to `E`. */
+export type PeerName = string;
+
+export type Decide = (observation: Observation, memory: Memory) => Decision;
+
+export interface World {
+  now: Ms;
+  readonly random: Random;
+  readonly decide: Decide;
+  readonly policy: Policy;
+  sessionTimeoutMs: Ms;
+  /** What happens next, soonest first. */
+  readonly agenda: AgendaItem[];
+  /** Numbers for everything that needs a unique one. */
+  counter: number;
+  readonly peers: SimPeer[];
+  readonly store: SimStore;
+  /** Broken connections, `A B` in order of the names. */
+  readonly brokenLinks: Set<string>;
+  readonly clients: SimClients;
+  /** The story: decisions that changed, faults, events worth a line. */
+  readonly journal: string[];
+  readonly violations: string[];
+  /** Something that the checkers look at has changed. */
+  dirty: boolean;
+  /** Copies of data that faults took away (a replaced or emptied directory): I1 can't count on those. */
+  lossesOfData: number;
+  /** How often each rule and action was decided: shows that a test reached them. */
+  readonly coverage: Map<string, number>;
+}
+
+export interface AgendaItem {
+  readonly at: Ms;
+  readonly order: number;
+  readonly what: string;
+  readonly run: () => void;
+}
+
+export interface SimPeer {
+  readonly name: PeerName;
+  readonly address: PeerAddress;
+  hostUp: boolean;
+  data: SimData | undefined;
+  readonly forks: SimFork[];
+  server: SimServer | undefined;
+  /** How the last server ended; meaningful while `server` is undefined. */
+  stopped: { since: Ms; how: "not-started" | "stopped" | "exited" };
+  sitter: SimSitter | undefined;
+  /** The sitter's process is stopped (SIGSTOP). */
+  paused: boolean;
+  session: SimSession | undefined;
+  /** Can't reach the store. */
+  cutOff: boolean;
+  readonly faults: ArmedFaults;
+}
+
+/** Faults that strike when their moment comes. */
+export interface ArmedFaults {
+  /** The next write's answer is lost. */
+  loseAnswer: boolean;
+  /** The next write is given up by its connection and lands this much later. */
+  landLateMs: Ms | undefined;
+  /** All writes take this much longer. */
+  delayWritesMs: Ms;
+  /** What is read of the store is this old at least. */
+  lagMs: Ms;
+  crashInPromotion: boolean;
+  /** The next copy, rewind or keeping of a fork is cut short. */
+  breakJob: boolean;
+}
+
+export interface SimFork {
+  readonly name: string;
+  readonly wal: SimWal;
+}
+
+export interface SimData {
+  mark: DataMark | undefined;
+  readonly systemIdentifier: string;
+  controlState: "production" | "shutdown" | "recovery" | "other";
+  wal: SimWal;
+  standbySignal: boolean;
+  /** A promotion to this timeline had begun (its history file lies there), and the timeline has not. */
+  unfinished: Timeline | undefined;
+  /** How content that can't be used came about. */
+  cutShort: "initdb" | "copy" | "rewind" | undefined;
+}
+
+export interface SimServer {
+  readonly number: number;
+  kind: "starting" | "primary" | "standby";
+  since: Ms;
+  /** The process is stopped (SIGSTOP). */
+  frozen: boolean;
+  settings: PostgresSettings;
+  readonly senders: SimWalsender[];
+  receiver: SimReceiver | undefined;
+  sessions: number;
+  recoveredEnd: Lsn;
+  commitsWait: boolean;
+  marker: { token: string; lsn: Lsn } | undefined;
+  waiting: WaitingCommit[];
+  /** Values that a reader with a session here would see. */
+  visible: Set<string>;
+  replayPaused: boolean;
+  /** Where replay was paused. */
+  replayedTo: Lsn | undefined;
+  /** A fast stop is under way: no new commits. */
+  stopping: boolean;
+  /** standby.signal is gone, the new timeline has not begun. */
+  promoting: boolean;
+  cannotGoOn: string | undefined;
+  /** The next attempt of its walreceiver is on the agenda. */
+  connectScheduled: boolean;
+}
+
+export interface WaitingCommit {
+  readonly value: string;
+  readonly end: Lsn;
+}
+
+export interface SimWalsender {
+  readonly pid: number;
+  readonly peer: PeerName;
+  readonly connection: number;
+  /** `synchronous_standby_names` as this walsender has applied it. */
+  applied: readonly string[];
+  flush: Lsn | undefined;
+  sent: Lsn | undefined;
+  connectedAt: Ms;
+}
+
+export interface SimReceiver {
+  readonly pid: number;
+  readonly upstream: PeerName;
+  kind: "connecting" | "streaming";
+  connection: number;
+  /** Told to stop, and not yet gone. */
+  ending: boolean;
+  /** Since when nothing can come through. */
+  silentSince: Ms | undefined;
+  pumping: boolean;
+}
+
+export interface SimSitter {
+  readonly number: number;
+  memory: Memory;
+  view: ShardView;
+  election: readonly ElectionEntry[];
+  takeoversLastHour: number;
+  announced: Announcement | undefined;
+  connected: boolean;
+  connectionSince: Ms;
+  lastWrite: { version: number; token: string; outcome: "sent" | "yes" | "no" | "unknown" } | undefined;
+  job: SimJob | undefined;
+  failure: Failure | undefined;
+  readonly evidence: Map<PeerName, SimEvidence>;
+  /** Between an observation and the end of what was decided on it. */
+  busy: boolean;
+  /** Something changed meanwhile. */
+  again: boolean;
+  lookAt: Ms | undefined;
+  lastDecision: Decision | undefined;
+  /** The decision as it was last told in the journal. */
+  told: string;
+  rebuildRequested: boolean;
+}
+
+export interface SimJob {
+  readonly kind: Job["kind"];
+  readonly number: number;
+  readonly since: Ms;
+}
+
+export interface SimEvidence {
+  sitter: PeerEvidence["sitter"];
+  postgresPort: PeerEvidence["postgresPort"];
+  postgresHealthy: boolean | undefined;
+  alsoSilentFor: readonly PeerName[];
+}
+
+export interface SimSession {
+  readonly number: number;
+  readonly peer: PeerName;
+  alive: boolean;
+  /** Ends the expiry that was scheduled before. */
+  contact: number;
+}
+
+export interface SimStore {
+  up: boolean;
+  state: ShardState | undefined;
+  version: number;
+  readonly history: { readonly state: ShardState; readonly at: Ms }[];
+  election: (ElectionEntry & { readonly session: number })[];
+  sequence: number;
+  readonly sessions: SimSession[];
+}
+
+export interface SimClients {
+  /** Acknowledged values, with the peer and the timeline that acknowledged. */
+  readonly acknowledged: Map<string, { readonly peer: PeerName; readonly timeline: Timeline }>;
+  /** Values that some reader saw. */
+  readonly seen: Set<string>;
+  /** Values given up by an operator's forced takeover or restored document. */
+  readonly forgiven: Set<string>;
+  /** After a forced takeover: only this peer's acknowledgements count until all have read it. */
+  acceptedLossFor: PeerName | undefined;
+  /** Which peer began, and acknowledged, on which timeline. */
+  readonly acknowledgedOn: Map<Timeline, PeerName>;
+  /** Writes by themselves, every so often. */
+  writerEveryMs: Ms | undefined;
+  written: number;
+}
