@@ -50,7 +50,9 @@ export function canFollow(server: Lineage, point: WalPoint): boolean {
 
 /** `1@0/3000060,2@0/5000000,3`: timelines left with their ends, then the present one. */
 export function formatLineage(lineage: Lineage): string {
-  return [...lineage.past.map(({ timeline, end }) => `${timeline}@${formatLsn(end)}`), String(lineage.timeline)].join(",");
+  return [...lineage.past.map(({ timeline, end }) => `${timeline}@${formatLsn(end)}`), String(lineage.timeline)].join(
+    ",",
+  );
 }
 
 /** The inverse of {@link formatLineage}; undefined if it is not one. */

@@ -9,7 +9,24 @@ import type { Incarnation, PeerAddress, ShardState } from "./state.ts";
 
 /** Numbered in docs/protocol.md. */
 export type RuleName =
-  | "B1" | "S1" | "A1" | "A2" | "T1" | "T2" | "T3" | "O1" | "O2" | "P1" | "D1" | "D2" | "X1" | "R1" | "Z1" | "F1" | "FENCE" | "RESUME";
+  | "B1"
+  | "S1"
+  | "A1"
+  | "A2"
+  | "T1"
+  | "T2"
+  | "T3"
+  | "O1"
+  | "O2"
+  | "P1"
+  | "D1"
+  | "D2"
+  | "X1"
+  | "R1"
+  | "Z1"
+  | "F1"
+  | "FENCE"
+  | "RESUME";
 
 export interface Decision {
   readonly rule: RuleName;
@@ -53,7 +70,12 @@ export type PostgresAction =
    * Long: starts the server. `standby` puts standby.signal in place first, and removes what is left of a promotion to
    * `unfinishedTimeline` that never began; `primary` demands that there is no standby.signal.
    */
-  | { readonly kind: "start"; readonly as: "primary" | "standby"; readonly settings: PostgresSettings; readonly unfinishedTimeline: Timeline | undefined }
+  | {
+      readonly kind: "start";
+      readonly as: "primary" | "standby";
+      readonly settings: PostgresSettings;
+      readonly unfinishedTimeline: Timeline | undefined;
+    }
   /** `fast` waits for walsenders and writes a shutdown record; `immediate` writes nothing. Ends orphaned backends, too. */
   | { readonly kind: "stop"; readonly mode: "fast" | "immediate" }
   /** Long: to exactly this timeline: placeholders for every number up to it come first. */
@@ -86,7 +108,14 @@ export interface Memory {
   /** A version newer than `startVersion` was read: whatever was sent before has landed or never will. */
   readonly fenced: boolean;
   /** A write was sent on that version, whose end is not known until a newer version is read. */
-  readonly sent: { readonly version: number; readonly token: string; readonly what: "S1" | "T1" | "FENCE" | "other"; readonly at: Ms } | undefined;
+  readonly sent:
+    | {
+        readonly version: number;
+        readonly token: string;
+        readonly what: "S1" | "T1" | "FENCE" | "other";
+        readonly at: Ms;
+      }
+    | undefined;
   /** S1 under way. */
   readonly replacing: Replacing | undefined;
   /** T1 under way. */
@@ -95,8 +124,8 @@ export interface Memory {
   readonly handingOver: { readonly since: Ms; readonly generation: number; readonly checkpointed: boolean } | undefined;
   /** T2: since when this generation is given up; `over`: nobody claimed it in time, it goes on in place. */
   readonly abdicating: { readonly since: Ms; readonly generation: number; readonly over: boolean } | undefined;
-  /** R1: a fork was noticed; `version`: newest known when receiving had stopped. */
-  readonly rejoining: { readonly since: Ms; readonly from: PeerId; readonly version: number; readonly incarnation: Incarnation; readonly fork: string } | undefined;
+  /** R1: a fork was noticed. */
+  readonly rejoining: Rejoining | undefined;
   /** A copy was begun from that peer in that generation. */
   readonly copying: { readonly from: PeerId; readonly generation: number } | undefined;
   /** As primary: open to clients, with the sync streaming and qualified, when the server was last seen running. */
@@ -107,6 +136,17 @@ export interface Memory {
   readonly isolatedSince: Ms | undefined;
   /** Since when the peer at the other end of a wait is missing, by what is waited for. */
   readonly waits: Readonly<Record<string, Ms>>;
+}
+
+export interface Rejoining {
+  readonly from: PeerId;
+  /** The newest version known when receiving had stopped: data is touched only when a newer one was read. */
+  readonly version: number;
+  /** The new name of the content, and under which name the old one is kept. */
+  readonly incarnation: Incarnation;
+  readonly fork: string;
+  /** What has been begun on the data, and when; undefined: nothing yet. */
+  readonly touched: { readonly by: "rewind" | "copy"; readonly at: Ms } | undefined;
 }
 
 export interface Replacing {

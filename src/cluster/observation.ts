@@ -60,7 +60,9 @@ export interface StoreObservation {
   /** What this peer's own election node says, as the store confirmed it; undefined: no node of this session. */
   readonly announced: Announcement | undefined;
   /** The last write that was sent, and what became of it; `version`: what it was conditional on. */
-  readonly lastWrite: { readonly version: number; readonly token: string; readonly outcome: "sent" | "yes" | "no" | "unknown" } | undefined;
+  readonly lastWrite:
+    | { readonly version: number; readonly token: string; readonly outcome: "sent" | "yes" | "no" | "unknown" }
+    | undefined;
   /** Takeovers (T1) written in the last hour, by the history. */
   readonly takeoversLastHour: number;
 }
@@ -149,7 +151,13 @@ export type DataObservation =
   /** No directory, or an empty one. */
   | { readonly kind: "none" }
   /** There, but not usable: other major version, wrong owner or mode, a copy that was cut short, not a data directory. */
-  | { readonly kind: "unusable"; readonly code: string; readonly message: string; readonly hint: string; readonly mark: DataMark | undefined }
+  | {
+      readonly kind: "unusable";
+      readonly code: string;
+      readonly message: string;
+      readonly hint: string;
+      readonly mark: DataMark | undefined;
+    }
   | {
       readonly kind: "present";
       /** undefined: a database that no Manatee has touched. */
@@ -178,6 +186,19 @@ export interface DataMark {
   readonly source: PeerId | undefined;
   /** The durable copy of the last document that this peer saw (B1). */
   readonly lastDocument: { readonly version: number; readonly json: string } | undefined;
+}
+
+/**
+ * Whether this is data made by initdb for generation 1, which no document names: nothing was ever acknowledged on it. Once a document has named it,
+ * it is data like any other, whatever the mark says.
+ */
+export function isFounding(mark: DataMark | undefined, state: ShardState | undefined): boolean {
+  if (!mark?.founding) return false;
+  if (mark.lastDocument?.json.includes(mark.incarnation)) return false;
+  return !(
+    state &&
+    [state.primary, state.sync, ...state.async, ...state.deposed].some((peer) => peer?.incarnation === mark.incarnation)
+  );
 }
 
 export type ServerObservation =
@@ -230,7 +251,12 @@ export type Receiver =
   | { readonly kind: "none" }
   | { readonly kind: "connecting"; readonly pid: number }
   /** `silentMs`: since the last message from upstream. */
-  | { readonly kind: "streaming"; readonly pid: number; readonly from: { readonly host: string; readonly port: number }; readonly silentMs: Ms };
+  | {
+      readonly kind: "streaming";
+      readonly pid: number;
+      readonly from: { readonly host: string; readonly port: number };
+      readonly silentMs: Ms;
+    };
 
 export interface Walsender {
   /** `application_name`: a peer's pgUrl. */

@@ -1,0 +1,201 @@
+// What a peer should do next: a pure function of what it observes and remembers. Level-triggered: an event only means "look again", and the same
+// observation always gives the same decision. One step at a time; no choice is left to whoever carries it out.
+
+import { containsPoint } from "../base/lineage.ts";
+import type { Decision, Memory } from "./decision.ts";
+import { requiredStandbys, syncQualified } from "./desired-postgres.ts";
+import { isFounding, type Announcement, type Observation } from "./observation.ts";
+import { decideWithoutState } from "./rules/bootstrap.ts";
+import { decideAsPrimary } from "./rules/primary.ts";
+import { asyncToCall, findCandidate, reasonToReplace } from "./rules/replace-sync.ts";
+import { decideAsStandby } from "./rules/standby.ts";
+import { handoverOf } from "./rules/switchover.ts";
+import { findHeir } from "./rules/takeover.ts";
+import { connected, IDLE_MS, noteWait, type Scene, type Step, streamsFrom } from "./step.ts";
+import { isFrozen, KNOWN_FEATURES, roleOf } from "./state.ts";
+
+export function decide(obs: Observation, before: Memory): Decision {
+  const memory = settle(obs, before);
+  const scene = sceneOf(obs, memory);
+  const step = chooseStep(obs, memory, scene);
+  const after: Memory = { ...memory, ...step.memory };
+  return {
+    rule: step.rule,
+    because: step.because,
+    waitingOn: step.waitingOn,
+    operator: step.operator,
+    announce: connected(obs) ? announcementOf(obs, after, scene && { ...scene, memory: after }) : undefined,
+    settings: running(obs) ? step.settings : undefined,
+    action: step.action,
+    cancelJob: step.cancelJob ?? false,
+    memory: after,
+    lookAgainAfterMs: step.lookAgainAfterMs ?? IDLE_MS,
+  };
+}
+
+function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined): Step {
+  const { shard } = obs.store;
+  if (shard.kind === "unread")
+    return {
+      rule: "Z1",
+      because: "the state was not read since this sitter started",
+      waitingOn: "the coordination store",
+    };
+  if (shard.kind === "unreadable")
+    return {
+      rule: "Z1",
+      because: `the state document can't be acted on: ${shard.message}`,
+      waitingOn: "an operator",
+      operator: shard.hint,
+    };
+  if (shard.kind === "absent" || !scene) return decideWithoutState(obs, memory);
+  return scene.role === "primary" ? decideAsPrimary(scene) : decideAsStandby(scene);
+}
+
+function sceneOf(obs: Observation, memory: Memory): Scene | undefined {
+  const { shard } = obs.store;
+  if (shard.kind !== "document") return undefined;
+  return {
+    obs,
+    memory,
+    state: shard.state,
+    version: shard.version,
+    role: roleOf(shard.state, obs.self.id),
+    me: obs.self.id,
+  };
+}
+
+function running(obs: Observation): boolean {
+  return obs.postgres.server.kind === "primary" || obs.postgres.server.kind === "standby";
+}
+
+/** Brings memory up to date with what is observed: what was waited for and has come is forgotten. */
+function settle(obs: Observation, before: Memory): Memory {
+  const { shard, lastWrite } = obs.store;
+  let memory = before;
+  if (shard.kind === "document") {
+    const { version } = shard;
+    const startVersion = memory.startVersion ?? version;
+    const fenced = memory.fenced || version > startVersion;
+    // A version newer than its condition: what was sent has landed, or never will.
+    const sent = memory.sent && version > memory.sent.version ? undefined : memory.sent;
+    const replacing = memory.replacing && version > memory.replacing.version && !sent ? undefined : memory.replacing;
+    const handingOver = memory.handingOver && shard.state.primary.id !== obs.self.id ? undefined : memory.handingOver;
+    const abdicating =
+      memory.abdicating &&
+      (shard.state.generation !== memory.abdicating.generation || obs.postgres.server.kind === "primary")
+        ? undefined
+        : memory.abdicating;
+    const takingOver = shard.state.sync?.id === obs.self.id ? memory.takingOver : undefined;
+    memory = { ...memory, startVersion, fenced, sent, replacing, handingOver, abdicating, takingOver };
+  } else if (shard.kind === "absent") memory = { ...memory, fenced: true };
+  // The store's own word that nothing of it happened, nor will.
+  if (memory.sent && lastWrite?.token === memory.sent.token && lastWrite.outcome === "no")
+    memory = { ...memory, sent: undefined };
+  return notice(obs, memory);
+}
+
+/** What has to be remembered of what is seen now, because it is gone when it matters. */
+function notice(obs: Observation, memory: Memory): Memory {
+  const { server, job } = obs.postgres;
+  const scene = sceneOf(obs, memory);
+  if (server.kind === "primary" && scene?.role === "primary") {
+    const primary = { ...scene, server };
+    const qualified = syncQualified(primary);
+    const streaming = requiredStandbys(primary).every((peer) => streamsFrom(server, peer));
+    const isolated = !connected(obs) && !streaming;
+    return {
+      ...memory,
+      servedWithSync: qualified && server.settings.gate === "open" && !scene.state.provisional,
+      isolatedSince: isolated ? (memory.isolatedSince ?? obs.now) : undefined,
+      waits: noteWait(memory.waits, "sync", obs.now, !qualified),
+    };
+  }
+  if (server.kind === "standby") {
+    const { receiver, settings } = server;
+    const streaming = receiver.kind === "streaming";
+    let waits = noteWait(memory.waits, "receiver", obs.now, !streaming && settings.upstream !== null);
+    const failing =
+      memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;
+    for (const name of Object.keys(waits))
+      if (name.startsWith(AVOID) && obs.now - (waits[name] as number) > AVOID_MS)
+        waits = noteWait(waits, name, obs.now, false);
+    if (failing && settings.upstream && !streaming)
+      waits = noteWait(waits, `${AVOID}${settings.upstream.id}`, obs.now, true);
+    return {
+      ...memory,
+      waits,
+      followed: memory.followed || streaming,
+      copying: job?.kind === "copy" ? memory.copying : undefined,
+    };
+  }
+  return {
+    ...memory,
+    waits: noteWait(memory.waits, "receiver", obs.now, false),
+    followed: server.kind === "stopped" ? false : memory.followed,
+  };
+}
+
+/** An upstream that could not be reached is passed over for this long. */
+const AVOID = "avoid:";
+const AVOID_MS = 30_000;
+
+/** What this peer's election node should say. */
+function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefined): Announcement {
+  const { data, server, job } = obs.postgres;
+  const mark = data.kind === "none" ? undefined : data.mark;
+  const usable = mark !== undefined && !mark.incomplete;
+  const role = scene?.role;
+  const primary = server.kind === "primary" && role === "primary";
+  const diverged = memory.rejoining !== undefined || (mark?.incomplete ?? false);
+  const phase: Announcement["phase"] =
+    job?.kind === "copy"
+      ? "restoring"
+      : primary
+        ? "primary"
+        : diverged
+          ? "diverged"
+          : memory.followed && server.kind === "standby"
+            ? "following"
+            : "idle";
+  return {
+    incarnation: usable || memory.rejoining ? mark?.incarnation : undefined,
+    data:
+      data.kind === "none" || isFounding(mark, scene?.state)
+        ? "none"
+        : mark && mark.shard === obs.shard
+          ? "marked"
+          : "foreign",
+    systemIdentifier: data.kind === "present" && usable ? data.systemIdentifier : undefined,
+    features: KNOWN_FEATURES,
+    phase,
+    serving:
+      primary && scene
+        ? { generation: scene.state.generation, lineage: { past: server.wal.past, timeline: server.wal.timeline } }
+        : undefined,
+    handover: (scene && (handoverOf(scene) as Announcement["handover"])) ?? undefined,
+    abdicates: memory.abdicating && !memory.abdicating.over ? memory.abdicating.generation : undefined,
+    callsFor: scene && primary ? calledFor(scene) : undefined,
+    standing: scene ? standingOf(scene) : undefined,
+  };
+}
+
+/** S1: whom the primary asks to receive from it directly. */
+function calledFor(scene: Scene): string | undefined {
+  const { server } = scene.obs.postgres;
+  if (server.kind !== "primary" || !scene.memory.fenced || isFrozen(scene.state)) return undefined;
+  const primary = { ...scene, server };
+  if (reasonToReplace(primary) === undefined) return undefined;
+  return (findCandidate(primary) ?? asyncToCall(primary))?.id;
+}
+
+/** T1 without an heir: a sync that has stopped receiving shows all its WAL. */
+function standingOf(scene: Scene): Announcement["standing"] {
+  const { server } = scene.obs.postgres;
+  if (server.kind !== "standby" || !scene.memory.takingOver || !server.caughtUpLocally) return undefined;
+  if (server.settings.upstream !== null || server.receiver.kind !== "none" || findHeir({ ...scene, server }))
+    return undefined;
+  return containsPoint(server.wal, { timeline: scene.state.initTimeline, lsn: scene.state.initWal })
+    ? server.wal
+    : undefined;
+}

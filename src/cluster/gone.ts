@@ -1,0 +1,98 @@
+// D1/D2: whether another peer is gone. Evidence may only make failover quicker: by I4 a wrong guess costs an interruption, never a commit.
+
+import type { Ms } from "../base/units.ts";
+import { candidateOf, connected } from "./step.ts";
+import type { Observation } from "./observation.ts";
+import type { PeerEntry, ShardState } from "./state.ts";
+
+export interface Verdict {
+  readonly gone: boolean;
+  /** What speaks for it, or what is still missing; a clause that follows "the primary" or "the sync". */
+  readonly because: string;
+  /** Worth telling although nothing follows from it. */
+  readonly warning?: string;
+}
+
+/** Both ports must refuse for this long: a server that restarts in place also refuses for a moment. */
+const REFUSED_MS: Ms = 300;
+
+export interface Flow {
+  /** WAL (or a keep-alive) from it, or to it, has been seen within the suspect time. */
+  readonly flows: boolean;
+}
+
+/** The table of D2. `entry` is the peer as the state names it; `flow` is what this peer's own PostgreSQL shows of it. */
+export function judgeGone(obs: Observation, state: ShardState, entry: PeerEntry, flow: Flow): Verdict {
+  const found = candidateOf(obs, entry.id);
+  const announced = found?.announcement;
+  if (!connected(obs)) return { gone: false, because: "can't be judged while the store is out of reach" };
+  if (found && announced?.incarnation !== entry.incarnation)
+    return {
+      gone: true,
+      because: `is there with other data (incarnation ${announced?.incarnation ?? "none"}) than the state names`,
+    };
+  if (announced?.abdicates === state.generation)
+    return { gone: true, because: `gives generation ${state.generation} up` };
+  if (flow.flows)
+    return found
+      ? { gone: false, because: "is there, and WAL flows" }
+      : { gone: false, because: "has left the election, but WAL flows", warning: "it has lost the coordination store" };
+  return found ? judgePresent(obs, entry) : judgeAbsent(obs, entry);
+}
+
+function judgePresent(obs: Observation, entry: PeerEntry): Verdict {
+  const evidence = obs.peers[entry.id];
+  const { suspectMs } = obs.policy;
+  if (!evidence) return { gone: false, because: "is in the election, and has not been asked yet" };
+  const { sitter, postgresPort } = evidence;
+  const forMs = (since: Ms): Ms => obs.now - since;
+  if (sitter.kind === "refused" && postgresPort.kind === "refused")
+    return Math.min(forMs(sitter.since), forMs(postgresPort.since)) >= REFUSED_MS
+      ? { gone: true, because: "refuses on both its ports" }
+      : { gone: false, because: "refuses on both its ports, for a moment only" };
+  const silent =
+    sitter.kind === "silent" &&
+    forMs(sitter.since) >= suspectMs &&
+    postgresPort.kind === "silent" &&
+    forMs(postgresPort.since) >= suspectMs;
+  if (silent)
+    return evidence.alsoSilentFor.length > 0
+      ? {
+          gone: true,
+          because: `is silent for ${Math.round(forMs(sitter.since))} ms, for ${evidence.alsoSilentFor.join(", ")} too`,
+        }
+      : { gone: false, because: "is silent, which no second peer confirms; its session has not ended" };
+  if (sitter.kind === "answers")
+    return {
+      gone: false,
+      because: evidence.postgresHealthy ? "is there, and says it is well" : "is there, and sees to its PostgreSQL",
+    };
+  return {
+    gone: false,
+    because: `is in the election; its sitter: ${sitter.kind}, its PostgreSQL: ${postgresPort.kind}`,
+  };
+}
+
+function judgeAbsent(obs: Observation, entry: PeerEntry): Verdict {
+  const { connection, sessionTimeoutMs } = obs.store;
+  const connectedMs = obs.now - connection.since;
+  // After a store outage everybody is absent for a moment.
+  if (connectedMs < sessionTimeoutMs)
+    return {
+      gone: false,
+      because: `is not in the election; that counts from one session time (${sessionTimeoutMs} ms) after our own connection on`,
+    };
+  const evidence = obs.peers[entry.id];
+  if (!evidence || evidence.sitter.kind === "unknown")
+    return { gone: false, because: "has left the election, and has not been asked yet" };
+  if (evidence.sitter.kind === "answers" && evidence.postgresHealthy) {
+    const forMs = obs.now - evidence.sitter.since;
+    return forMs >= obs.policy.opsTimeoutMs
+      ? { gone: true, because: "has left the election, and no WAL comes from it" }
+      : { gone: false, because: "has left the election, but says it is well" };
+  }
+  return {
+    gone: true,
+    because: `has left the election, and ${evidence.sitter.kind === "answers" ? "says its PostgreSQL is down" : `its sitter is ${evidence.sitter.kind}`}`,
+  };
+}

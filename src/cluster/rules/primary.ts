@@ -1,0 +1,231 @@
+// The peer that the state names primary: resume or promote, never a bare start; then serve.
+
+import { containsPoint, reach } from "../../base/lineage.ts";
+import { NEUTRAL } from "../desired-postgres.ts";
+import type { DataObservation } from "../observation.ts";
+import { attempt, connected, fenceStep, type Scene, SOON_MS, type Step, type StandbyScene } from "../step.ts";
+import { isFrozen } from "../state.ts";
+import { serve } from "./serve.ts";
+import { afterHandover } from "./switchover.ts";
+
+const FORCE = "manatee-adm takeover --accept-loss, on another peer";
+
+export function decideAsPrimary(scene: Scene): Step {
+  const { obs, state } = scene;
+  const { data, server, job } = obs.postgres;
+  const mark = data.kind === "none" ? undefined : data.mark;
+  if (data.kind !== "present" || mark?.incarnation !== state.primary.incarnation)
+    return startNothing(scene, mark?.incarnation);
+  if (state.systemIdentifier !== undefined && data.systemIdentifier !== state.systemIdentifier)
+    return {
+      rule: "RESUME",
+      because: `the database here has system identifier ${data.systemIdentifier}, not the shard's ${state.systemIdentifier}`,
+      waitingOn: "an operator",
+      operator: FORCE,
+    };
+  if (job && job.kind !== "stop")
+    return {
+      rule: job.kind === "promote" ? "T1" : "RESUME",
+      because: `${job.kind} is under way`,
+      waitingOn: job.progress ?? `${job.kind} to end`,
+      lookAgainAfterMs: SOON_MS / 2,
+    };
+  switch (server.kind) {
+    case "stopped":
+      return job
+        ? { rule: "RESUME", because: "PostgreSQL is stopping", waitingOn: "it to end", lookAgainAfterMs: SOON_MS }
+        : startAgain(scene, data);
+    case "starting":
+      return {
+        rule: "RESUME",
+        because: "PostgreSQL is starting",
+        waitingOn: "it to accept connections",
+        lookAgainAfterMs: SOON_MS / 2,
+      };
+    case "unresponsive":
+      return sick(scene, server.since, server.reason);
+    case "standby":
+      return promote({ ...scene, server });
+    case "primary":
+      if (job?.kind === "stop")
+        return { rule: "T3", because: "PostgreSQL is stopping", waitingOn: "it to end", lookAgainAfterMs: SOON_MS };
+      if (reach(server.wal, state.timeline) === undefined)
+        return attempt(obs, {
+          rule: "RESUME",
+          because: `this server is on timeline ${server.wal.timeline}, which does not contain the state's timeline ${state.timeline}`,
+          action: { kind: "stop", mode: "immediate" },
+        });
+      return serve({ ...scene, server });
+    default:
+      return server satisfies never;
+  }
+}
+
+/** Other data than the state names: start nothing, not a standby either (others would follow it). Others count it as gone (D1). */
+function startNothing(scene: Scene, incarnation: string | undefined): Step {
+  const { obs, state } = scene;
+  const because = `the state names this peer primary with other data (incarnation ${state.primary.incarnation ?? "none"}) than is here (${incarnation ?? "none"})`;
+  if (obs.postgres.server.kind !== "stopped" && obs.postgres.job?.kind !== "stop")
+    return attempt(obs, {
+      rule: "RESUME",
+      because,
+      cancelJob: obs.postgres.job !== undefined,
+      action: { kind: "stop", mode: "immediate" },
+    });
+  const { data } = obs.postgres;
+  const operator = data.kind === "unusable" ? `${data.hint}; or ${FORCE}` : FORCE;
+  return {
+    rule: "RESUME",
+    because,
+    waitingOn: state.sync ? `${state.sync.id} to take over, or an operator` : "an operator",
+    operator,
+  };
+}
+
+function startAgain(scene: Scene, data: Extract<DataObservation, { kind: "present" }>): Step {
+  const { obs, state, memory } = scene;
+  if (memory.handingOver) return afterHandover(scene, data);
+  const { server } = obs.postgres;
+  const exited = server.kind === "stopped" && server.how === "exited";
+  const abdication = exited || memory.abdicating ? abdicate(scene) : undefined;
+  if (abdication) return abdication;
+  const onTimeline =
+    data.controlState !== "recovery" &&
+    !data.standbySignal &&
+    reach({ ...data.lineage, end: state.initWal }, state.timeline) !== undefined;
+  if (!onTimeline && !state.provisional)
+    return {
+      rule: "RESUME",
+      because: `the data here is not on timeline ${state.timeline}, on which this generation was served: it was put back behind the sitter's back`,
+      waitingOn: state.sync ? `${state.sync.id} to take over, or an operator` : "an operator",
+      operator: FORCE,
+    };
+  if (!memory.fenced || memory.sent) {
+    const because = "PostgreSQL is down here, and starting it writes WAL: no write sent before may land after that";
+    if (memory.sent && obs.now - memory.sent.at >= obs.policy.suspectMs)
+      return fenceStep({ ...scene, memory: { ...memory, sent: undefined } }, because);
+    return fenceStep(scene, because);
+  }
+  if (onTimeline)
+    return attempt(obs, {
+      rule: "RESUME",
+      because: `this peer is primary of generation ${state.generation}, with the data that the state names`,
+      action: { kind: "start", as: "primary", settings: NEUTRAL, unfinishedTimeline: undefined },
+      lookAgainAfterMs: SOON_MS / 2,
+    });
+  return attempt(obs, {
+    rule: "RESUME",
+    because: `promotion to timeline ${state.timeline} was cut short: it is started as a standby, and promoted again`,
+    action: { kind: "start", as: "standby", settings: NEUTRAL, unfinishedTimeline: state.timeline },
+    lookAgainAfterMs: SOON_MS / 2,
+  });
+}
+
+/** T2: leaves at once instead of waiting for any time-out, where somebody can take over; otherwise it restarts in place. */
+function abdicate(scene: Scene): Step | undefined {
+  const { memory, obs, state } = scene;
+  const { abdicating } = memory;
+  if (abdicating?.generation === state.generation) {
+    if (abdicating.over) return undefined;
+    if (obs.now - abdicating.since < obs.policy.opsTimeoutMs)
+      return {
+        rule: "T2",
+        because: "PostgreSQL died here, and this generation is given up",
+        waitingOn: `${state.sync?.id ?? "the sync"} to take over`,
+        lookAgainAfterMs: SOON_MS * 2,
+      };
+    return {
+      rule: "T2",
+      because: "nobody took over in time: PostgreSQL is started again in place",
+      memory: { abdicating: { ...abdicating, over: true }, fenced: false, startVersion: scene.version },
+      lookAgainAfterMs: 1,
+    };
+  }
+  const restarting = {
+    fenced: false,
+    startVersion: scene.version,
+    abdicating: { since: obs.now, generation: state.generation, over: true },
+  };
+  const stay = reasonToStay(scene);
+  if (stay !== undefined)
+    return {
+      rule: "T2",
+      because: `PostgreSQL died here, and is started again in place: ${stay}`,
+      memory: restarting,
+      lookAgainAfterMs: 1,
+    };
+  return {
+    rule: "T2",
+    because: "PostgreSQL died here; the sync was streaming, and has an heir: this generation is given up",
+    waitingOn: `${state.sync?.id ?? "the sync"} to take over`,
+    memory: { abdicating: { since: obs.now, generation: state.generation, over: false } },
+    lookAgainAfterMs: SOON_MS * 2,
+  };
+}
+
+function reasonToStay(scene: Scene): string | undefined {
+  const { memory, obs, state } = scene;
+  if (!connected(obs)) return "the store is out of reach";
+  if (isFrozen(state)) return "the shard is frozen";
+  if (!memory.servedWithSync) return "the sync was not streaming";
+  if (memory.replacing || memory.sent) return "the sync was being replaced";
+  const heirs = obs.store.election.filter(
+    ({ peer, announcement }) =>
+      peer.id !== scene.me && peer.id !== state.sync?.id && announcement?.phase === "following",
+  );
+  if (heirs.length === 0) return "the sync would have no heir";
+  if (obs.store.takeoversLastHour >= obs.policy.takeoversPerHourMax)
+    return `there were ${obs.store.takeoversLastHour} takeovers in the last hour`;
+  return undefined;
+}
+
+/** Hung, frozen, or overloaded: where somebody can take over it is given up, and then ended. */
+function sick(scene: Scene, since: number, reason: string): Step {
+  const { obs, memory, state } = scene;
+  const forMs = obs.now - since;
+  const because = `PostgreSQL has not answered for ${Math.round(forMs / 1000)} s: ${reason}`;
+  const abdicating = memory.abdicating?.generation === state.generation && !memory.abdicating.over;
+  if (abdicating) return attempt(obs, { rule: "T2", because, action: { kind: "stop", mode: "immediate" } });
+  if (forMs >= obs.policy.opsTimeoutMs && reasonToStay(scene) === undefined)
+    return {
+      rule: "T2",
+      because: `${because}; this generation is given up`,
+      memory: { abdicating: { since: obs.now, generation: state.generation, over: false } },
+      lookAgainAfterMs: SOON_MS,
+    };
+  if (forMs >= obs.policy.opsTimeoutMs * 6)
+    return attempt(obs, {
+      rule: "T2",
+      because: `${because}; it is started again`,
+      action: { kind: "stop", mode: "immediate" },
+    });
+  return { rule: "T2", because, waitingOn: "it to answer", lookAgainAfterMs: SOON_MS * 4 };
+}
+
+/** T1, third step: the claim was read. Sessions that were open on the standby end first: they would write with the gate closed. */
+function promote(scene: StandbyScene): Step {
+  const { state, server, obs } = scene;
+  const because = `the state names this peer primary of generation ${state.generation}`;
+  const base = { rule: "T1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS / 2 } as const;
+  if (!state.provisional)
+    return attempt(obs, {
+      ...base,
+      because: `${because}, but a standby runs here though the generation was served`,
+      action: { kind: "stop", mode: "fast" },
+    });
+  if (!server.caughtUpLocally) return { ...base, waitingOn: "its own WAL to be replayed" };
+  if (!containsPoint(server.wal, { timeline: state.initTimeline, lsn: state.initWal }))
+    return {
+      ...base,
+      waitingOn: "an operator: the WAL here does not reach the beginning of this generation",
+      operator: FORCE,
+    };
+  if (server.receiver.kind !== "none") {
+    return server.settings.upstream === null
+      ? { ...base, action: { kind: "end-receiver", pid: server.receiver.pid } }
+      : { ...base, waitingOn: "receiving to stop" };
+  }
+  if (server.settings.gate === "closed" && server.clientSessions > 0)
+    return { ...base, action: { kind: "end-clients" } };
+  return attempt(obs, { ...base, action: { kind: "promote", timeline: state.timeline } });
+}

@@ -1,0 +1,225 @@
+// R1: a peer whose WAL has forked comes back. Stop receiving; raise the version; make a new incarnation durable and published; keep the fork; rewind or copy.
+// And the copy of a peer that has no data.
+
+import { canFollow, containsPoint, type Lineage, type Wal } from "../../base/lineage.ts";
+import type { PeerId } from "../../base/peer-id.ts";
+import type { Rejoining } from "../decision.ts";
+import { NEUTRAL } from "../desired-postgres.ts";
+import { judgeGone } from "../gone.ts";
+import {
+  attempt,
+  candidateOf,
+  connected,
+  fenceStep,
+  presentAs,
+  type Scene,
+  SOON_MS,
+  type StandbyScene,
+  type Step,
+} from "../step.ts";
+import { isFrozen, type PeerEntry } from "../state.ts";
+
+/** Whom this peer could go back to, and the WAL that it would have to follow. */
+export interface Source {
+  readonly peer: PeerEntry;
+  readonly lineage: Lineage;
+  /** Of a sync that stands still: where its WAL ends. */
+  readonly end: Wal | undefined;
+}
+
+/** The serving primary of this generation; while it is believed gone, a sync that qualifies for T1 and stands still. */
+export function sourceOf(scene: Scene): Source | undefined {
+  const { state, obs } = scene;
+  const serving = candidateOf(obs, state.primary.id)?.announcement?.serving;
+  if (serving && presentAs(obs, state.primary) && serving.generation === state.generation)
+    return { peer: state.primary, lineage: serving.lineage, end: undefined };
+  const standing = state.sync ? candidateOf(obs, state.sync.id)?.announcement?.standing : undefined;
+  if (state.sync === null || standing === undefined || !presentAs(obs, state.sync)) return undefined;
+  if (state.sync.id === scene.me || !judgeGone(obs, state, state.primary, { flows: false }).gone) return undefined;
+  if (!containsPoint(standing, { timeline: state.initTimeline, lsn: state.initWal })) return undefined;
+  return { peer: state.sync, lineage: standing, end: standing };
+}
+
+/** Whether this peer's WAL, known to its end, has forked from that source's. */
+export function hasForked(scene: StandbyScene, source: Source): boolean {
+  const { wal, caughtUpLocally } = scene.server;
+  if (!caughtUpLocally || source.peer.id === scene.me) return false;
+  const point = { timeline: wal.timeline, lsn: wal.end };
+  return source.end ? !containsPoint(source.end, point) : !canFollow(source.lineage, point);
+}
+
+/** undefined: has not forked, or may not be known yet. */
+export function rejoinIfForked(scene: StandbyScene): Step | undefined {
+  const source = sourceOf(scene);
+  if (!source || !hasForked(scene, source)) return undefined;
+  const because = `this peer's WAL (timeline ${scene.server.wal.timeline}) has forked from that of ${source.peer.id} (timeline ${source.lineage.timeline})`;
+  const refusal = refused(scene, source);
+  if (refusal) return { rule: "R1", because, settings: NEUTRAL, ...refusal };
+  const { memory, obs, version, server } = scene;
+  const current = memory.rejoining?.from === source.peer.id ? memory.rejoining : undefined;
+  if (server.settings.upstream !== null || server.receiver.kind !== "none") {
+    const { receiver } = server;
+    const late = memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;
+    return {
+      rule: "R1",
+      because,
+      settings: NEUTRAL,
+      ...(late && server.settings.upstream === null && receiver.kind !== "none"
+        ? { action: { kind: "end-receiver", pid: receiver.pid } }
+        : { waitingOn: "receiving to stop" }),
+      memory: { rejoining: undefined },
+      lookAgainAfterMs: SOON_MS,
+    };
+  }
+  if (!current) {
+    const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+    const rejoining: Rejoining = {
+      from: source.peer.id,
+      version,
+      incarnation: obs.nonce,
+      fork: mark?.incarnation ?? "unmarked",
+      touched: undefined,
+    };
+    const step = fenceStep(
+      scene,
+      `${because}; no write that counts on what it has reported may land any more`,
+      {},
+      NEUTRAL,
+    );
+    return step.action ? { ...step, rule: "R1", memory: { ...step.memory, rejoining } } : { ...step, rule: "R1" };
+  }
+  if (version <= current.version)
+    return (
+      resolveUnknown(scene, because) ?? {
+        rule: "R1",
+        because,
+        settings: NEUTRAL,
+        waitingOn: "a newer version of the state to be read",
+        lookAgainAfterMs: SOON_MS,
+      }
+    );
+  return leaveFork(scene, because);
+}
+
+function resolveUnknown(scene: StandbyScene, because: string): Step | undefined {
+  const { memory, obs } = scene;
+  if (!memory.sent || obs.now - memory.sent.at < obs.policy.opsTimeoutMs) return undefined;
+  const step = fenceStep({ ...scene, memory: { ...memory, sent: undefined } }, because, {}, NEUTRAL);
+  return step.action ? step : undefined;
+}
+
+function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | "operator"> | undefined {
+  const { state, obs, role } = scene;
+  if (isFrozen(state)) return { waitingOn: "the shard to be unfrozen", operator: "manatee-adm unfreeze -r REASON" };
+  if (obs.policy.rejoin === "manual" && !obs.rebuildRequested)
+    return { waitingOn: "an operator (rejoin is manual)", operator: "manatee-adm rebuild" };
+  if (role === "sync") {
+    // Its word may be counted on by a takeover. Only where nothing was acknowledged, and nobody else can be named in its place.
+    const others = obs.store.election.filter(
+      (entry) =>
+        entry.peer.id !== scene.me &&
+        entry.peer.id !== state.primary.id &&
+        entry.announcement?.incarnation !== undefined,
+    );
+    if (!state.provisional || source.peer.id !== state.primary.id || others.length > 0)
+      return {
+        waitingOn: `${state.primary.id} to name another sync`,
+        operator: `if no other peer can become sync: manatee-adm verify`,
+      };
+  }
+  return undefined;
+}
+
+/** The version is raised, and it has still forked: from here on its data is left. */
+function leaveFork(scene: StandbyScene, because: string): Step {
+  const { memory, obs } = scene;
+  const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
+  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
+  if (!obs.postgres.forks.includes(rejoining.fork) && obs.postgres.forks.length >= obs.policy.forksKeptMax)
+    return {
+      ...base,
+      waitingOn: `room for another fork: ${obs.postgres.forks.length} are kept`,
+      operator: "look through the forks that are kept, and remove those that hold nothing you need",
+      lookAgainAfterMs: 1000,
+    };
+  if (mark?.incarnation !== rejoining.incarnation)
+    return attempt(obs, {
+      ...base,
+      action: { kind: "renew-incarnation", incarnation: rejoining.incarnation, source: rejoining.from },
+    });
+  if (obs.store.announced?.incarnation !== rejoining.incarnation)
+    return { ...base, waitingOn: "its new incarnation to be published" };
+  return attempt(obs, { ...base, action: { kind: "stop", mode: "fast" } });
+}
+
+/** The server is stopped, the new incarnation published: keep the fork, then rewind, else copy. undefined: there is nothing (more) of that to do. */
+export function continueRejoining(scene: Scene): Step | undefined {
+  const { memory, obs } = scene;
+  const { rejoining } = memory;
+  const { data, failure } = obs.postgres;
+  const mark = data.kind === "none" ? undefined : data.mark;
+  if (!rejoining || (mark?.incarnation !== rejoining.incarnation && rejoining.touched?.by !== "copy")) return undefined;
+  if (obs.store.announced?.incarnation !== rejoining.incarnation && !rejoining.touched) return undefined;
+  const because = `its fork is left, to go back to ${rejoining.from}`;
+  const base = { rule: "R1", because, lookAgainAfterMs: SOON_MS } as const;
+  const { touched } = rejoining;
+  const failed = touched && failure?.action === touched.by && failure.at >= touched.at ? failure : undefined;
+  if (touched && !failed && mark && !mark.incomplete)
+    return {
+      ...base,
+      because: `its fork is left behind, by ${touched.by}`,
+      memory: { rejoining: undefined },
+      lookAgainAfterMs: 1,
+    };
+  const source = sourceOf(scene);
+  if (source?.peer.id !== rejoining.from)
+    // Untouched, it finds out as a standby against whom; otherwise it is copied from whoever serves.
+    return {
+      ...base,
+      because: `${because}, which is no longer the one to go back to`,
+      memory: { rejoining: undefined },
+      lookAgainAfterMs: SOON_MS,
+    };
+  if (!obs.postgres.forks.includes(rejoining.fork))
+    return attempt(obs, { ...base, action: { kind: "keep-fork", name: rejoining.fork } });
+  if (touched) {
+    const why = `${because}; ${touched.by} did not do: ${failed?.message ?? "it was cut short"}`;
+    return copyStep(scene, source.peer, why, { ...rejoining, touched: { by: "copy", at: obs.now } });
+  }
+  return attempt(obs, {
+    ...base,
+    action: { kind: "rewind", from: source.peer },
+    memory: { rejoining: { ...rejoining, touched: { by: "rewind", at: obs.now } } },
+  });
+}
+
+/** A peer without data (or with what is left of a copy) copies from the serving primary. */
+export function restore(scene: Scene, because: string): Step {
+  const source = sourceOf(scene);
+  if (!connected(scene.obs)) return { rule: "R1", because, waitingOn: "the coordination store" };
+  if (!source || source.peer.id !== scene.state.primary.id)
+    return {
+      rule: "R1",
+      because,
+      waitingOn: `the primary ${scene.state.primary.id} to serve`,
+      lookAgainAfterMs: SOON_MS * 4,
+    };
+  return copyStep(scene, source.peer, because, undefined);
+}
+
+function copyStep(scene: Scene, from: PeerEntry, because: string, rejoining: Rejoining | undefined): Step {
+  return attempt(scene.obs, {
+    rule: "R1",
+    because: `${because}; a base backup of ${from.id}`,
+    action: { kind: "copy", from, incarnation: rejoining?.incarnation ?? scene.obs.nonce },
+    memory: { copying: { from: from.id, generation: scene.state.generation }, rejoining },
+    lookAgainAfterMs: SOON_MS * 4,
+  });
+}
+
+/** A copy under way is worth nothing once its source is not the primary any more. */
+export function copyIsStale(scene: Scene): PeerId | undefined {
+  const { copying } = scene.memory;
+  return copying && copying.from !== scene.state.primary.id ? copying.from : undefined;
+}

@@ -1,0 +1,299 @@
+// A running primary, on the claimed timeline: fence after a restart, amend, the gate (P1), switchover (T3), S1, the list of asyncs (A1/A2), isolation (X1), one-node-write (O1).
+
+import { isoTime, utf8Length } from "../../base/text.ts";
+import { requiredHold, requiredNames, syncQualified } from "../desired-postgres.ts";
+import type { ElectionEntry, PostgresSettings } from "../observation.ts";
+import {
+  candidateOf,
+  connected,
+  entryFrom,
+  fenceStep,
+  IDLE_MS,
+  type PrimaryScene,
+  SOON_MS,
+  type Step,
+  streamsFrom,
+  walsenderOf,
+  writeStep,
+} from "../step.ts";
+import { isFrozen, type PeerEntry } from "../state.ts";
+import { reasonToReplace, replaceSync, resolveSent } from "./replace-sync.ts";
+import { clearFrozenRequest, handOver, requestStep } from "./switchover.ts";
+
+const NAME_BYTES_MAX = 63;
+
+export function serve(scene: PrimaryScene): Step {
+  const { memory, state, server } = scene;
+  if (!memory.fenced) return fenceOrWait(scene);
+  const isolated = isolation(scene);
+  const settings: PostgresSettings = { syncNames: requiredNames(scene), gate: gateOf(scene, isolated), upstream: null };
+  if (isolated)
+    return isolated === "closed"
+      ? closeIsolated(scene, settings)
+      : {
+          rule: "X1",
+          because: "neither the sync nor the store can be reached",
+          settings,
+          waitingOn: "either of them",
+          lookAgainAfterMs: SOON_MS * 4,
+        };
+  const pending = resolveSent(scene, settings);
+  if (pending) return pending;
+  if (memory.handingOver) return handOver(scene, settings);
+  if (state.provisional) {
+    const amended = amend(scene, settings);
+    if (amended) return amended;
+  }
+  if (server.settings.gate === "closed" && server.clientSessions > 0)
+    return {
+      rule: "P1",
+      because: "sessions that were open before are ended, since the gate is closed",
+      settings: { ...settings, gate: "closed" },
+      action: { kind: "end-clients" },
+      lookAgainAfterMs: SOON_MS,
+    };
+  if (isFrozen(state)) {
+    if (memory.replacing)
+      return giveUpReplacing(scene, "the shard was frozen before the other sync was named", settings);
+    const cleared = clearFrozenRequest(scene, settings);
+    if (cleared) return cleared;
+  } else {
+    const changed = changeShard(scene, settings);
+    if (changed) return changed;
+  }
+  return ordinary(scene, settings);
+}
+
+/** After a restart of the sitter everything is left as it is found, until a version of its own has ended whatever is under way. */
+function fenceOrWait(scene: PrimaryScene): Step {
+  const { memory, obs } = scene;
+  if (memory.sent && obs.now - memory.sent.at >= obs.policy.suspectMs)
+    return fenceStep(
+      { ...scene, memory: { ...memory, sent: undefined } },
+      "this primary's sitter has started anew, and its first write has no answer",
+    );
+  return fenceStep(scene, "this primary's sitter has started anew");
+}
+
+/** F1 leaves these out. */
+function changeShard(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
+  const { state } = scene;
+  const requested = requestStep(scene, settings);
+  if (requested) return requested;
+  if (state.oneNodeWriteMode) return state.sync ? beginOneNodeWrite(scene, settings) : undefined;
+  const reason = reasonToReplace(scene);
+  if (reason !== undefined) return replaceSync(scene, reason, settings);
+  if (scene.memory.replacing)
+    return giveUpReplacing(scene, "the sync is back before the other one was named", settings);
+  return state.provisional ? undefined : changeAsyncs(scene, settings);
+}
+
+/** Nothing was written yet: it may simply be given up. */
+function giveUpReplacing(scene: PrimaryScene, because: string, settings: PostgresSettings): Step {
+  const alone = { ...scene, memory: { ...scene.memory, replacing: undefined } };
+  return {
+    rule: "S1",
+    because,
+    settings: { ...settings, syncNames: requiredNames(alone) },
+    memory: { replacing: undefined },
+    lookAgainAfterMs: SOON_MS,
+  };
+}
+
+// --- P1
+
+function gateOf(scene: PrimaryScene, isolated: "wait" | "closed" | undefined): PostgresSettings["gate"] {
+  const { server, memory } = scene;
+  if (isolated === "closed" || memory.handingOver) return "closed";
+  return server.settings.gate === "open" || mayOpen(scene) === undefined ? "open" : "closed";
+}
+
+/** undefined: it may open to clients; otherwise what that waits for. */
+export function mayOpen(scene: PrimaryScene): string | undefined {
+  const { state, server, memory, obs } = scene;
+  if (state.provisional) return "the state to be amended with the beginning of the new timeline";
+  if (!memory.fenced) return "the version to be raised";
+  if (!server.commitsWait) return "the checkpointer, which makes commits wait";
+  if (server.clientSessions > 0) return "sessions that were open before to end";
+  if (state.sync === null) return state.oneNodeWriteMode ? undefined : "a sync to be named";
+  if (
+    candidateOf(obs, state.sync.id)?.announcement?.incarnation !== state.sync.incarnation ||
+    state.sync.incarnation === undefined
+  )
+    return `the sync ${state.sync.id} under the incarnation that the state names`;
+  if (!requiredHold(scene, server.recoveredEnd)) return `${state.sync.id} to hold all that this primary recovered`;
+  return undefined;
+}
+
+/** T1, fourth step: the heir has flushed past the beginning of the new timeline. */
+function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
+  const { state, server, obs } = scene;
+  const begin = beginOf(scene);
+  const base = {
+    rule: "T1",
+    because: `timeline ${server.wal.timeline} has begun`,
+    settings,
+    lookAgainAfterMs: SOON_MS / 2,
+  } as const;
+  const heir = state.sync;
+  if (heir) {
+    const found = candidateOf(obs, heir.id)?.announcement;
+    const flushed = walsenderOf(server, heir)?.flush;
+    const holds =
+      found?.incarnation === heir.incarnation &&
+      streamsFrom(server, heir) &&
+      flushed !== undefined &&
+      flushed >= begin &&
+      requiredHold(scene, begin);
+    // A lost heir is S1's affair, which also ends the provisional state.
+    if (!holds)
+      return reasonToReplace(scene) !== undefined && !isFrozen(state)
+        ? undefined
+        : { ...base, waitingOn: `${heir.id} to hold the beginning of timeline ${server.wal.timeline}` };
+  }
+  return writeStep(
+    scene,
+    "other",
+    {
+      ...state,
+      initWal: begin as typeof state.initWal,
+      initTimeline: server.wal.timeline,
+      timeline: server.wal.timeline,
+      highestTimeline: Math.max(state.highestTimeline, server.wal.timeline),
+      provisional: false,
+    },
+    { ...base, because: `${base.because}${heir ? `, and ${heir.id} holds its beginning` : ""}` },
+  );
+}
+
+/** Where the present timeline begins: where the one before it ends. */
+function beginOf(scene: PrimaryScene): bigint {
+  return scene.server.wal.past.at(-1)?.end ?? scene.server.recoveredEnd;
+}
+
+// --- X1
+
+function isolation(scene: PrimaryScene): "wait" | "closed" | undefined {
+  const { memory, obs } = scene;
+  if (memory.isolatedSince === undefined) return undefined;
+  return obs.now - memory.isolatedSince >= obs.policy.isolationMs ? "closed" : "wait";
+}
+
+function closeIsolated(scene: PrimaryScene, settings: PostgresSettings): Step {
+  const { server } = scene;
+  const closing = {
+    rule: "X1",
+    because: "neither the sync nor the store could be reached for too long: clients are shut out",
+    settings,
+    lookAgainAfterMs: SOON_MS * 4,
+  } as const;
+  return server.settings.gate === "closed" && server.clientSessions > 0
+    ? { ...closing, action: { kind: "end-clients" } }
+    : { ...closing, waitingOn: "the sync, or the store" };
+}
+
+// --- A1, A2, O1
+
+function changeAsyncs(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
+  const { state, obs, server } = scene;
+  if (!connected(obs)) return undefined;
+  const joins = obs.store.election.filter((entry) => joinable(scene, entry));
+  const renewed = state.async.map((peer) => {
+    const entry = joins.find(({ peer: { id } }) => id === peer.id);
+    return entry ? entryFrom(entry.peer, entry.announcement?.incarnation, peer) : peer;
+  });
+  const added = joins
+    .filter(({ peer }) => !state.async.some(({ id }) => id === peer.id))
+    .map(({ peer, announcement }) => entryFrom(peer, announcement?.incarnation));
+  const settled = obs.now - obs.store.connection.since >= obs.store.sessionTimeoutMs;
+  const left = settled ? state.async.filter((peer) => !candidateOf(obs, peer.id) && !streamsFrom(server, peer)) : [];
+  if (joins.length === 0 && left.length === 0) return undefined;
+  const async = [
+    ...renewed.filter((peer) => !left.includes(state.async.find(({ id }) => id === peer.id) as PeerEntry)),
+    ...added,
+  ];
+  const names = (peers: readonly { id: string }[]): string => peers.map(({ id }) => id).join(", ");
+  const because = [
+    ...(joins.length > 0 ? [`${names(joins.map(({ peer }) => peer))} follows the shard`] : []),
+    ...(left.length > 0 ? [`${names(left)} has left`] : []),
+  ].join("; ");
+  const deposed = state.deposed.filter(({ id }) => !joins.some(({ peer }) => peer.id === id));
+  return writeStep(
+    scene,
+    "other",
+    { ...state, async, deposed },
+    { rule: joins.length > 0 ? "A1" : "A2", because, settings },
+  );
+}
+
+/** A peer that follows and is not in the chain, or is there under another incarnation. */
+function joinable(scene: PrimaryScene, { peer, announcement }: ElectionEntry): boolean {
+  const { state } = scene;
+  if (!announcement || announcement.phase !== "following" || announcement.incarnation === undefined) return false;
+  if (peer.id === scene.me || peer.id === state.sync?.id) return false;
+  if (state.systemIdentifier !== undefined && announcement.systemIdentifier !== state.systemIdentifier) return false;
+  if (utf8Length(peer.pgUrl) > NAME_BYTES_MAX) return false;
+  const clash = [state.primary, ...(state.sync ? [state.sync] : []), ...state.async].some(
+    (other) => other.id !== peer.id && other.pgUrl.toLowerCase() === peer.pgUrl.toLowerCase(),
+  );
+  if (clash) return false;
+  const known = state.async.find(({ id }) => id === peer.id);
+  return known === undefined || known.incarnation !== announcement.incarnation;
+}
+
+/** O1: the flag beside a sync is a request; the sync stays required until the document is written without it. */
+function beginOneNodeWrite(scene: PrimaryScene, settings: PostgresSettings): Step {
+  const { state, server } = scene;
+  return writeStep(
+    scene,
+    "other",
+    {
+      ...state,
+      generation: state.generation + 1,
+      sync: null,
+      async: [],
+      initWal: server.wal.end,
+      initTimeline: server.wal.timeline,
+      freeze: state.freeze ?? { date: isoTime(scene.obs.wallMs), reason: "one-node-write mode" },
+    },
+    { rule: "O1", because: "an operator asked for one-node-write mode", settings },
+  );
+}
+
+// --- nothing to change
+
+function ordinary(scene: PrimaryScene, settings: PostgresSettings): Step {
+  const { server, state } = scene;
+  const opening = mayOpen(scene);
+  if (server.settings.gate === "closed" && settings.gate === "closed")
+    return {
+      rule: "P1",
+      because: "this primary is not open to clients yet",
+      settings,
+      waitingOn: opening ?? "the gate to open",
+      ...(isFrozen(state) && opening !== undefined && !syncQualified(scene)
+        ? { operator: "manatee-adm unfreeze -r REASON" }
+        : {}),
+      lookAgainAfterMs: SOON_MS / 2,
+    };
+  if (server.settings.gate === "closed")
+    return {
+      rule: "P1",
+      because: "all that this primary recovered is on its sync: it opens to clients",
+      settings,
+      lookAgainAfterMs: SOON_MS,
+    };
+  const asks = state.sync && !syncQualified(scene);
+  return {
+    rule: isFrozen(state) ? "F1" : state.sync ? "P1" : "O1",
+    because: `this peer is primary of generation ${state.generation}, and open to clients`,
+    settings,
+    ...(asks
+      ? {
+          waitingOn: `the sync ${state.sync?.id} to stream: commits wait for it`,
+          ...(isFrozen(state) ? { operator: "manatee-adm unfreeze -r REASON" } : {}),
+          lookAgainAfterMs: SOON_MS * 2,
+        }
+      : { lookAgainAfterMs: IDLE_MS }),
+  };
+}

@@ -1,0 +1,315 @@
+// A peer that is not the primary: it copies, starts as a standby, follows its upstream, comes back from a fork (R1), takes over (T1).
+
+import { canFollow } from "../../base/lineage.ts";
+import { NEUTRAL } from "../desired-postgres.ts";
+import { judgeGone } from "../gone.ts";
+import { isFounding, NOBODY, type PostgresSettings } from "../observation.ts";
+import {
+  attempt,
+  candidateOf,
+  IDLE_MS,
+  presentAs,
+  type Scene,
+  SOON_MS,
+  type StandbyScene,
+  type Step,
+  waited,
+} from "../step.ts";
+import { chainOf, type PeerEntry } from "../state.ts";
+import { continueRejoining, copyIsStale, rejoinIfForked, restore, sourceOf } from "./rejoin.ts";
+import { resolveForgottenClaim, takeOver } from "./takeover.ts";
+
+export function decideAsStandby(scene: Scene): Step {
+  const { obs, role, state } = scene;
+  const { data, server, job } = obs.postgres;
+  if (server.kind === "primary") return leavePrimary(scene);
+  if (job) return awaitJob(scene);
+  const mark = data.kind === "none" ? undefined : data.mark;
+  const founding = isFounding(mark, state);
+  if (data.kind === "none") return restore(scene, "there is no data here");
+  if (data.kind === "present" && mark === undefined)
+    return stuck(
+      "there is a database here that bears no shard's mark",
+      "empty this peer's data directory, so that it is copied from the shard",
+    );
+  if (mark && mark.shard !== obs.shard)
+    return stuck(
+      `the data here belongs to the shard ${mark.shard}`,
+      "correct shardPath, or empty this peer's data directory",
+    );
+  if (
+    data.kind === "present" &&
+    state.systemIdentifier !== undefined &&
+    data.systemIdentifier !== state.systemIdentifier &&
+    !founding
+  )
+    return stuck(
+      `the database here (system identifier ${data.systemIdentifier}) is not the shard's (${state.systemIdentifier})`,
+      "move this peer's data directory away, so that it is copied from the shard",
+    );
+  if (obs.rebuildRequested && role !== "sync") return rebuild(scene);
+  const rejoining = server.kind === "stopped" ? continueRejoining(scene) : undefined;
+  if (rejoining) return rejoining;
+  if (founding || mark?.incomplete) {
+    if (server.kind !== "stopped")
+      return attempt(obs, {
+        rule: "R1",
+        because: "what is here is not the shard's data",
+        action: { kind: "stop", mode: "immediate" },
+      });
+    return restore(
+      scene,
+      founding ? "the data here was made for a shard that another peer founded" : "a copy was cut short here",
+    );
+  }
+  if (data.kind === "unusable")
+    return {
+      rule: "R1",
+      because: `the data directory can't be used: ${data.message}`,
+      waitingOn: "an operator",
+      operator: data.hint,
+    };
+  switch (server.kind) {
+    case "stopped":
+      return startAsStandby(scene);
+    case "starting":
+      return {
+        rule: "RESUME",
+        because: "PostgreSQL is starting as a standby",
+        waitingOn: "it to accept connections",
+        lookAgainAfterMs: SOON_MS,
+      };
+    case "unresponsive":
+      return obs.now - server.since >= obs.policy.opsTimeoutMs
+        ? attempt(obs, {
+            rule: "RESUME",
+            because: `PostgreSQL has not answered for ${Math.round((obs.now - server.since) / 1000)} s: ${server.reason}`,
+            action: { kind: "stop", mode: "immediate" },
+          })
+        : {
+            rule: "RESUME",
+            because: `PostgreSQL does not answer: ${server.reason}`,
+            waitingOn: "it to answer",
+            lookAgainAfterMs: SOON_MS * 4,
+          };
+    case "standby":
+      return follow({ ...scene, server });
+    default:
+      return server satisfies never;
+  }
+}
+
+/** Leaving the role stops the server before its configuration changes: an emptied list would acknowledge all that waits. */
+function leavePrimary(scene: Scene): Step {
+  const because = `the primary is ${scene.state.primary.id}, since generation ${scene.state.generation}: ${scene.state.reason}`;
+  const { job } = scene.obs.postgres;
+  if (job?.kind === "stop") return { rule: "D1", because, waitingOn: "PostgreSQL to stop", lookAgainAfterMs: SOON_MS };
+  return attempt(scene.obs, {
+    rule: "D1",
+    because,
+    cancelJob: job !== undefined,
+    action: { kind: "stop", mode: "immediate" },
+    memory: { replacing: undefined, handingOver: undefined, abdicating: undefined },
+  });
+}
+
+function awaitJob(scene: Scene): Step {
+  const { job, server } = scene.obs.postgres;
+  const kind = job?.kind ?? "";
+  const stale = kind === "copy" ? copyIsStale(scene) : undefined;
+  if (stale)
+    return {
+      rule: "R1",
+      because: `${stale}, which was being copied, is no longer the primary`,
+      cancelJob: true,
+      memory: { copying: undefined },
+      lookAgainAfterMs: SOON_MS,
+    };
+  if (kind === "promote")
+    return {
+      rule: "T1",
+      because: `a newer state names ${scene.state.primary.id}: the promotion under way is stopped`,
+      cancelJob: true,
+      ...(server.kind === "stopped" ? {} : { action: { kind: "stop", mode: "immediate" } as const }),
+    };
+  return {
+    rule: kind === "start" || kind === "stop" ? "RESUME" : "R1",
+    because: `${kind} is under way`,
+    waitingOn: job?.progress ?? `${kind} to end`,
+    lookAgainAfterMs: SOON_MS,
+  };
+}
+
+function startAsStandby(scene: Scene): Step {
+  const { data } = scene.obs.postgres;
+  const mark = data.kind === "present" ? data.mark : undefined;
+  const upstream = chooseUpstream(scene);
+  // A former primary's pages can be ahead of its last checkpoint, on the timeline that it has left: it first replays all that is here, from nobody,
+  // and is compared then. After a rewind, the other way round: it can't become consistent without its source.
+  const atOnce =
+    mark?.claim === undefined &&
+    data.kind === "present" &&
+    data.controlState === "recovery" &&
+    mark?.source !== undefined &&
+    mark.source === upstream?.id;
+  const { state, me } = scene;
+  const unfinished = state.primary.id === me ? state.timeline : undefined;
+  return attempt(scene.obs, {
+    rule: "RESUME",
+    because: `this peer is ${scene.role === "none" ? "not in the chain yet" : scene.role} in generation ${state.generation}`,
+    action: {
+      kind: "start",
+      as: "standby",
+      settings: { ...NEUTRAL, upstream: atOnce && upstream ? upstream : null },
+      unfinishedTimeline: unfinished,
+    },
+    memory: { followed: false },
+    lookAgainAfterMs: SOON_MS,
+  });
+}
+
+function follow(scene: StandbyScene): Step {
+  const { role, server } = scene;
+  const forgotten = resolveForgottenClaim(scene);
+  if (forgotten) return forgotten;
+  if (role === "sync") {
+    const taking = takeOver(scene);
+    if (taking) return taking;
+  }
+  const forked = rejoinIfForked(scene);
+  if (forked) return forked;
+  const upstream = chooseUpstream(scene);
+  if (!upstream)
+    return {
+      rule: "R1",
+      because: "no peer to receive from is there",
+      settings: { ...NEUTRAL },
+      waitingOn: "the primary, or the sync, to be there",
+      lookAgainAfterMs: SOON_MS * 4,
+    };
+  if (server.settings.upstream === null) {
+    const compared = comparable(scene);
+    if (!compared)
+      return {
+        rule: "R1",
+        because: "this server has just started",
+        settings: NEUTRAL,
+        waitingOn: "the history of the primary's WAL, to compare its own with",
+        lookAgainAfterMs: SOON_MS * 2,
+      };
+  }
+  const settings = standbySettings(scene, upstream);
+  const endClients = settings.gate === "closed" && server.settings.gate === "closed" && server.clientSessions > 0;
+  const because = `this peer is ${role === "none" ? "not in the chain yet" : role}, and receives from ${upstream.id}`;
+  return {
+    rule: role === "none" || role === "deposed" ? "A1" : "RESUME",
+    because,
+    settings,
+    ...(endClients ? { action: { kind: "end-clients" } as const } : {}),
+    ...waitOfFollower(scene, upstream),
+    lookAgainAfterMs: server.receiver.kind === "streaming" ? IDLE_MS : SOON_MS * 4,
+  };
+}
+
+function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "waitingOn" | "operator"> {
+  const { role, server, state, obs } = scene;
+  if (server.receiver.kind !== "streaming") {
+    const long = waited(scene, "receiver") >= obs.policy.opsTimeoutMs * 3;
+    return {
+      waitingOn: `a connection to ${upstream.id}`,
+      ...(long ? { operator: "manatee-adm rebuild, if the log says that the WAL it needs is gone" } : {}),
+    };
+  }
+  if (role === "none" || role === "deposed") return { waitingOn: `${state.primary.id} to take it into the chain` };
+  if (role === "sync" && !presentAs(obs, state.sync as PeerEntry))
+    return { waitingOn: `${state.primary.id} to name it under its new incarnation` };
+  return {};
+}
+
+/** What is here can be compared with: either it was (and an upstream was set since), or the primary's history is known and contains it. */
+function comparable(scene: StandbyScene): boolean {
+  const source = sourceOf(scene);
+  if (!source || !scene.server.caughtUpLocally) return false;
+  return canFollow(source.lineage, { timeline: scene.server.wal.timeline, lsn: scene.server.wal.end });
+}
+
+/**
+ * From whom this peer receives: the sync from the primary; an async from the nearest member above it that is there and can
+ * serve it; a peer outside the chain from the primary, or, while that is believed gone, from the sync.
+ */
+export function chooseUpstream(scene: Scene): PeerEntry | undefined {
+  const { state, role, me, obs } = scene;
+  if (role === "sync") return state.primary;
+  const primaryGone = judgeGone(obs, state, state.primary, { flows: receivesFrom(scene, state.primary) }).gone;
+  const calls = candidateOf(obs, state.primary.id)?.announcement?.callsFor === me;
+  if (!primaryGone && (calls || role !== "async")) return state.primary;
+  const chain = chainOf(state);
+  const above =
+    role === "async"
+      ? chain.slice(
+          1,
+          chain.findIndex((peer) => peer.id === me),
+        )
+      : state.sync
+        ? [state.sync]
+        : [];
+  const serves = (peer: PeerEntry): boolean => {
+    const phase = candidateOf(obs, peer.id)?.announcement?.phase;
+    if (!presentAs(obs, peer) || phase === "restoring" || phase === "diverged") return false;
+    if (primaryGone) return true;
+    return (
+      phase === "following" &&
+      !(isAvoided(scene, peer) || judgeGone(obs, state, peer, { flows: receivesFrom(scene, peer) }).gone)
+    );
+  };
+  const found = above.findLast(serves);
+  return found ?? (primaryGone && state.sync && state.sync.id !== me && role !== "async" ? state.sync : state.primary);
+}
+
+/** An upstream from which nothing could be received for the suspect time is passed over for a while (noted by `decide`). */
+function isAvoided(scene: Scene, peer: PeerEntry): boolean {
+  return `avoid:${peer.id}` in scene.memory.waits;
+}
+
+function receivesFrom(scene: Scene, peer: PeerEntry): boolean {
+  const { server } = scene.obs.postgres;
+  return (
+    server.kind === "standby" &&
+    server.settings.upstream?.id === peer.id &&
+    server.receiver.kind === "streaming" &&
+    server.receiver.silentMs < scene.obs.policy.suspectMs
+  );
+}
+
+/** Readers are admitted where what they see can't be lost: on the sync, and on what follows it; not on whoever receives from the primary beside it. */
+function standbySettings(scene: StandbyScene, upstream: PeerEntry): PostgresSettings {
+  const { role, state } = scene;
+  const open = role === "sync" || (role === "async" && upstream.id !== state.primary.id);
+  const { id, zoneId, ip, pgUrl, backupUrl } = upstream;
+  return { syncNames: [NOBODY], gate: open ? "open" : "closed", upstream: { id, zoneId, ip, pgUrl, backupUrl } };
+}
+
+/** An operator's `rebuild`: the data is kept aside and copied anew. */
+function rebuild(scene: Scene): Step {
+  const { obs } = scene;
+  const { data, server } = obs.postgres;
+  const because = "an operator asked for this peer to be rebuilt";
+  const mark = data.kind === "none" ? undefined : data.mark;
+  if (server.kind !== "stopped") return attempt(obs, { rule: "R1", because, action: { kind: "stop", mode: "fast" } });
+  const fork = mark?.incarnation ?? "unmarked";
+  if (data.kind === "present" && !mark?.incomplete && !obs.postgres.forks.includes(fork)) {
+    if (obs.postgres.forks.length >= obs.policy.forksKeptMax)
+      return {
+        rule: "R1",
+        because,
+        waitingOn: `room for another fork: ${obs.postgres.forks.length} are kept`,
+        operator: "look through the forks that are kept, and remove those that hold nothing you need",
+      };
+    return attempt(obs, { rule: "R1", because, action: { kind: "keep-fork", name: fork }, lookAgainAfterMs: SOON_MS });
+  }
+  return restore(scene, because);
+}
+
+function stuck(because: string, operator: string): Step {
+  return { rule: "R1", because, waitingOn: "an operator", operator };
+}

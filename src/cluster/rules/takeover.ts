@@ -1,0 +1,256 @@
+// T1: the sync takes over. Stop receiving → wait for the heir → claim → (read the claim) → promote → amend. Here: up to the claim;
+// what follows is decided by whoever the state then names primary (primary.ts).
+
+import { isoTime } from "../../base/text.ts";
+import { containsPoint } from "../../base/lineage.ts";
+import { NEUTRAL } from "../desired-postgres.ts";
+import { judgeGone } from "../gone.ts";
+import type { PostgresSettings } from "../observation.ts";
+import {
+  candidateOf,
+  entryFrom,
+  fenceStep,
+  SOON_MS,
+  type StandbyScene,
+  type Step,
+  walsenderOf,
+  writeStep,
+} from "../step.ts";
+import { isFrozen, type PeerEntry, type ShardState } from "../state.ts";
+
+/** Of a sync: why the primary counts as gone, and what its own taking over still lacks. */
+interface Case {
+  readonly gone: boolean;
+  readonly because: string;
+  /** undefined: nothing. */
+  readonly lacks: string | undefined;
+  /** Nothing is lacking but an heir: it stops receiving and shows its WAL, so that a forked peer can come back as its heir (R1). */
+  readonly lacksHeir?: boolean;
+  readonly operator?: string;
+}
+
+const FORCE = "manatee-adm takeover --accept-loss";
+
+export function assessTakeover(scene: StandbyScene): Case {
+  const { state, obs, server } = scene;
+  const { receiver } = server;
+  const flows = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
+  const handover = candidateOf(obs, state.primary.id)?.announcement?.handover;
+  const handedOver =
+    handover?.generation === state.generation &&
+    state.promote?.id === scene.me &&
+    handover.checkpoint < server.replayed;
+  const verdict = handedOver
+    ? { gone: true, because: "has shut down to hand over, and its last record is here" }
+    : judgeGone(obs, state, state.primary, { flows });
+  return { gone: verdict.gone, because: `the primary ${state.primary.id} ${verdict.because}`, ...lacking(scene) };
+}
+
+function lacking(scene: StandbyScene): Omit<Case, "gone" | "because"> {
+  const { state, server, obs } = scene;
+  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  if (isFrozen(state)) return { lacks: "the shard is frozen", operator: "manatee-adm unfreeze -r REASON" };
+  if (mark?.incarnation !== state.sync?.incarnation)
+    return {
+      lacks: `this peer's data (incarnation ${mark?.incarnation ?? "none"}) is not what the state names (${state.sync?.incarnation ?? "none"})`,
+      operator: FORCE,
+    };
+  if (server.replayPaused) return { lacks: "replay is paused", operator: "select pg_wal_replay_resume()" };
+  if (!server.caughtUpLocally) return { lacks: "its own WAL is not replayed yet" };
+  if (!containsPoint(server.wal, { timeline: state.initTimeline, lsn: state.initWal }))
+    return { lacks: `its WAL does not contain the beginning of generation ${state.generation}`, operator: FORCE };
+  if (!findHeir(scene) && !obs.policy.takeoverAlone)
+    return {
+      lacks: "an heir: no other peer streams from here",
+      lacksHeir: true,
+      operator: `start another peer, or ${FORCE}`,
+    };
+  return { lacks: undefined };
+}
+
+/** A present peer that streams from here: the first async that does, else any other, a deposed one too. */
+export function findHeir(scene: StandbyScene): PeerEntry | undefined {
+  const { state, obs, server } = scene;
+  const streaming = obs.store.election.filter(({ peer, announcement }) => {
+    const walsender = walsenderOf(server, peer);
+    return (
+      peer.id !== scene.me &&
+      peer.id !== state.primary.id &&
+      announcement?.incarnation !== undefined &&
+      walsender?.state === "streaming" &&
+      walsender.flush !== undefined
+    );
+  });
+  const byRank = state.async
+    .map(({ id }) => streaming.find(({ peer }) => peer.id === id))
+    .find((entry) => entry !== undefined);
+  const heir = byRank ?? streaming[0];
+  return (
+    heir &&
+    entryFrom(
+      heir.peer,
+      heir.announcement?.incarnation,
+      state.async.find(({ id }) => id === heir.peer.id),
+    )
+  );
+}
+
+const STOPPED: PostgresSettings = NEUTRAL;
+
+/** undefined: nothing to take over. Otherwise this decides all that the sync does. */
+export function takeOver(scene: StandbyScene): Step | undefined {
+  const { memory, obs } = scene;
+  const found = assessTakeover(scene);
+  const sent = memory.sent?.what === "T1" ? memory.sent : undefined;
+  if (sent) return awaitClaim(scene, found);
+  if (!found.gone) return memory.takingOver ? giveUp(scene, found.because) : undefined;
+  if (found.lacksHeir) {
+    const takingOver = { since: obs.now, version: scene.version };
+    const step = stopReceiving(
+      scene,
+      { rule: "T1", because: found.because, settings: STOPPED, memory: { takingOver }, lookAgainAfterMs: SOON_MS * 2 },
+      scene.memory.takingOver?.since ?? obs.now,
+    );
+    return (
+      step ?? {
+        rule: "T1",
+        because: found.because,
+        settings: STOPPED,
+        memory: { takingOver },
+        waitingOn: found.lacks ?? "",
+        ...(found.operator ? { operator: found.operator } : {}),
+        lookAgainAfterMs: SOON_MS * 2,
+      }
+    );
+  }
+  if (found.lacks !== undefined) {
+    if (memory.takingOver) return giveUp(scene, found.lacks);
+    return {
+      rule: "T1",
+      because: found.because,
+      waitingOn: found.lacks,
+      ...(found.operator ? { operator: found.operator } : {}),
+      lookAgainAfterMs: SOON_MS * 2,
+    };
+  }
+  const since = memory.takingOver?.since ?? obs.now;
+  const takingOver = { since, version: scene.version };
+  if (obs.now - since >= obs.policy.opsTimeoutMs) return giveUp(scene, "it took too long");
+  const base = {
+    rule: "T1",
+    because: found.because,
+    settings: STOPPED,
+    memory: { takingOver },
+    lookAgainAfterMs: SOON_MS,
+  } as const;
+  return stopThenClaim(scene, base, since);
+}
+
+/** Nothing may be received any more, by whatever PostgreSQL shows; undefined: so it is. */
+function stopReceiving(scene: StandbyScene, base: Omit<Step, "action">, since: number): Step | undefined {
+  const { server, obs } = scene;
+  const { receiver } = server;
+  if (server.settings.upstream === null && receiver.kind === "none") return undefined;
+  return server.settings.upstream === null && receiver.kind !== "none" && obs.now - since >= obs.policy.suspectMs / 2
+    ? {
+        ...base,
+        because: `${base.because}; what is received must end first`,
+        action: { kind: "end-receiver", pid: receiver.pid },
+      }
+    : { ...base, waitingOn: "receiving to stop" };
+}
+
+function stopThenClaim(scene: StandbyScene, base: Omit<Step, "action">, since: number): Step {
+  const { server, obs, version } = scene;
+  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const stopping = stopReceiving(scene, base, since);
+  if (stopping) return stopping;
+  if (mark?.claim?.version !== version) return { ...base, action: { kind: "mark-claim", version } };
+  const heir = findHeir(scene);
+  const flushed = heir && walsenderOf(server, heir)?.flush;
+  if (heir && (flushed === undefined || flushed < server.wal.end))
+    return { ...base, waitingOn: `${heir.id} to flush all that is here` };
+  const because = heir
+    ? `${base.because}; ${heir.id} is the heir`
+    : `${base.because}; there is no heir, and going on alone is allowed`;
+  return writeStep(scene, "T1", claim(scene, heir), { ...base, because });
+}
+
+function claim(scene: StandbyScene, heir: PeerEntry | undefined): ShardState {
+  const { state, server, obs } = scene;
+  const isHeir = (peer: PeerEntry): boolean => peer.id === heir?.id;
+  return {
+    ...state,
+    generation: state.generation + 1,
+    primary: entryFrom(obs.self, state.sync?.incarnation, state.sync ?? undefined),
+    sync: heir ?? null,
+    async: state.async.filter((peer) => !isHeir(peer)),
+    deposed: [...state.deposed.filter((peer) => !isHeir(peer) && peer.id !== state.primary.id), state.primary],
+    initWal: server.wal.end,
+    initTimeline: server.wal.timeline,
+    provisional: true,
+    timeline: state.highestTimeline + 1,
+    highestTimeline: state.highestTimeline + 1,
+    promote: undefined,
+    malformedPromote: undefined,
+    ...(heir
+      ? {}
+      : {
+          oneNodeWriteMode: true,
+          freeze: { date: isoTime(obs.wallMs), reason: "took over alone, as configured (takeoverAlone)" },
+        }),
+  };
+}
+
+/** From the moment a claim is sent, nothing is received until a newer version is read. After the bound the version is raised, which ends it. */
+function awaitClaim(scene: StandbyScene, found: Case): Step {
+  const { memory, obs } = scene;
+  const base = { rule: "T1", because: found.because, settings: STOPPED, lookAgainAfterMs: SOON_MS } as const;
+  const outcome = obs.store.lastWrite?.token === memory.sent?.token ? obs.store.lastWrite?.outcome : undefined;
+  if (outcome === "unknown" && memory.sent && obs.now - memory.sent.at >= obs.policy.suspectMs) {
+    const raised = fenceStep(
+      { ...scene, memory: { ...memory, sent: undefined } },
+      "the outcome of this peer's claim is unknown",
+      {},
+      STOPPED,
+    );
+    if (raised.action) return raised;
+  }
+  return { ...base, waitingOn: "a newer version of the state to be read, since the claim was sent" };
+}
+
+/** Before the claim is sent it may simply be given up: the mark goes first, then receiving resumes. */
+function giveUp(scene: StandbyScene, why: string): Step {
+  const { obs } = scene;
+  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  if (mark?.claim)
+    return {
+      rule: "T1",
+      because: `taking over is given up: ${why}`,
+      settings: STOPPED,
+      action: { kind: "mark-claim", version: undefined },
+      lookAgainAfterMs: 1,
+    };
+  return {
+    rule: "T1",
+    because: `taking over is given up: ${why}`,
+    memory: { takingOver: undefined },
+    lookAgainAfterMs: SOON_MS,
+  };
+}
+
+/** A sitter that starts and finds the mark of a claim, whatever its role now, raises the version before it receives again. */
+export function resolveForgottenClaim(scene: StandbyScene): Step | undefined {
+  const { obs, memory, version } = scene;
+  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  if (!mark?.claim || memory.takingOver || memory.sent?.what === "T1") return undefined;
+  if (version > mark.claim.version)
+    return {
+      rule: "T1",
+      because: "the claim that was marked has ended: a newer version was read",
+      settings: STOPPED,
+      action: { kind: "mark-claim", version: undefined },
+      lookAgainAfterMs: 1,
+    };
+  return fenceStep(scene, "a claim of this peer may be on its way", {}, STOPPED);
+}

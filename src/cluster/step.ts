@@ -1,0 +1,159 @@
+// What every rule works with: the observation with the state spelt out, and how a rule says what to do or what it waits for.
+
+import type { Ms } from "../base/units.ts";
+import type { Action, Memory, RuleName } from "./decision.ts";
+import type {
+  ElectionEntry,
+  Observation,
+  PostgresSettings,
+  PrimaryServer,
+  StandbyServer,
+  Walsender,
+} from "./observation.ts";
+import type { PeerAddress, PeerEntry, Role, ShardState } from "./state.ts";
+import type { PeerId } from "../base/peer-id.ts";
+
+/** An observation in which the state document is known. */
+export interface Scene {
+  readonly obs: Observation;
+  readonly memory: Memory;
+  readonly state: ShardState;
+  readonly version: number;
+  readonly role: Role;
+  readonly me: PeerId;
+}
+
+export type PrimaryScene = Scene & { readonly server: PrimaryServer };
+export type StandbyScene = Scene & { readonly server: StandbyServer };
+
+/** What a rule returns; `decide` completes it. */
+export interface Step {
+  readonly rule: RuleName;
+  readonly because: string;
+  readonly waitingOn?: string;
+  readonly operator?: string;
+  readonly settings?: PostgresSettings;
+  readonly action?: Action;
+  readonly cancelJob?: boolean;
+  readonly memory?: Partial<Memory>;
+  readonly lookAgainAfterMs?: Ms;
+}
+
+/** Steps that depend on what PostgreSQL shows only when asked are looked at this often. */
+export const SOON_MS: Ms = 50;
+/** Without any event. */
+export const IDLE_MS: Ms = 1000;
+
+/** A failed action is tried again after this long, doubled with each failure in a row, up to the second figure. */
+const RETRY_MS: Ms = 200;
+const RETRY_MAX_MS: Ms = 10_000;
+
+/** The action, or, while the last one of its kind has failed just now, a wait that tells the failure. */
+export function attempt(obs: Observation, step: Step & { readonly action: Action }): Step {
+  const { failure } = obs.postgres;
+  if (!failure || failure.action !== step.action.kind) return step;
+  const delay = Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** Math.min(failure.count - 1, 10));
+  if (obs.now - failure.at >= delay) return step;
+  const { action: _, memory: __, ...rest } = step;
+  return {
+    ...rest,
+    waitingOn: `another try of ${failure.action}, which failed (${failure.code}: ${failure.message})`,
+    operator: failure.hint,
+    lookAgainAfterMs: Math.max(1, failure.at + delay - obs.now),
+  };
+}
+
+export function connected(obs: Observation): boolean {
+  return obs.store.connection.kind === "connected";
+}
+
+/** The newest election node of that peer. */
+export function candidateOf(obs: Observation, id: PeerId): ElectionEntry | undefined {
+  return obs.store.election.find((entry) => entry.peer.id === id);
+}
+
+/** Whether that peer is in the election under the incarnation that the entry names. */
+export function presentAs(obs: Observation, entry: PeerEntry): boolean {
+  const found = candidateOf(obs, entry.id)?.announcement;
+  return found !== undefined && entry.incarnation !== undefined && found.incarnation === entry.incarnation;
+}
+
+/** The walsender that serves this peer, told by name and address: a name alone is a vote that anybody could cast. */
+export function walsenderOf(
+  server: { readonly walsenders: readonly Walsender[] },
+  peer: PeerAddress,
+): Walsender | undefined {
+  const found = server.walsenders.filter(
+    (w) =>
+      w.name === peer.pgUrl && w.state !== "backup" && (w.clientAddress === undefined || w.clientAddress === peer.ip),
+  );
+  return found.find((w) => w.state === "streaming") ?? found[0];
+}
+
+export function streamsFrom(server: { readonly walsenders: readonly Walsender[] }, peer: PeerAddress): boolean {
+  return walsenderOf(server, peer)?.state === "streaming";
+}
+
+export function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, i) => name === b[i]);
+}
+
+/** How long something has been so, by memory's note under that name; 0 where it is not noted yet. */
+export function waited(scene: { readonly obs: Observation; readonly memory: Memory }, name: string): Ms {
+  const since = scene.memory.waits[name];
+  return since === undefined ? 0 : scene.obs.now - since;
+}
+
+/** Memory's notes with this one made (where it is missing) or taken away. */
+export function noteWait(waits: Memory["waits"], name: string, now: Ms, holds: boolean): Memory["waits"] {
+  if (holds === name in waits) return waits;
+  const { [name]: _, ...others } = waits;
+  return holds ? { ...others, [name]: now } : others;
+}
+
+export function entryFrom(peer: PeerAddress, incarnation: string | undefined, known?: PeerEntry): PeerEntry {
+  const { id, zoneId, ip, pgUrl, backupUrl } = peer;
+  return { id, zoneId, ip, pgUrl, backupUrl, incarnation, extra: known?.extra ?? {} };
+}
+
+/** A write of the state, remembered as sent until a newer version is read. */
+export function writeStep(
+  scene: Scene,
+  what: NonNullable<Memory["sent"]>["what"],
+  state: ShardState,
+  step: Omit<Step, "action">,
+): Step {
+  if (scene.memory.sent)
+    return {
+      ...step,
+      waitingOn: `the outcome of the write sent on version ${scene.memory.sent.version}`,
+      lookAgainAfterMs: SOON_MS * 4,
+    };
+  if (!connected(scene.obs)) return { ...step, waitingOn: "the coordination store, which is out of reach" };
+  const token = `${what}:${scene.version}:${scene.obs.nonce}`;
+  return {
+    ...step,
+    action: {
+      kind: "write",
+      state: { ...state, rule: step.rule, reason: step.because },
+      version: scene.version,
+      token,
+    },
+    memory: { ...step.memory, sent: { version: scene.version, token, what, at: scene.obs.now } },
+  };
+}
+
+/** FENCE: raises the version, so that no write sent before can land any more. */
+export function fenceStep(
+  scene: Scene,
+  because: string,
+  change: Partial<ShardState> = {},
+  settings?: PostgresSettings,
+): Step {
+  return writeStep(
+    scene,
+    "FENCE",
+    { ...scene.state, ...change },
+    { rule: "FENCE", because, ...(settings ? { settings } : {}) },
+  );
+}
