@@ -33,6 +33,6 @@ export class ManateeError extends Error {
 export function explainError(error: unknown): string {
   const parts: string[] = [];
   for (let e: unknown = error; e !== undefined && parts.length < 8; e = e instanceof Error ? e.cause : undefined)
-    parts.push(e instanceof Error ? e.message : String(e));
+    parts.push(e instanceof Error ? e.message : typeof e === "string" ? e : JSON.stringify(e));
   return parts.join(": ");
 }

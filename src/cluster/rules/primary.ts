@@ -198,6 +198,7 @@ function sick(scene: Scene, since: number, reason: string): Step {
       rule: "T2",
       because: `${because}; it is started again`,
       action: { kind: "stop", mode: "immediate" },
+      memory: { fenced: false, startVersion: scene.version },
     });
   return { rule: "T2", because, waitingOn: "it to answer", lookAgainAfterMs: SOON_MS * 4 };
 }

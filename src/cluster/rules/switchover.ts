@@ -75,15 +75,16 @@ function clear(scene: PrimaryScene, because: string, settings: PostgresSettings)
   );
 }
 
-function beginHandover(scene: PrimaryScene, promote: PromoteRequest, settings: PostgresSettings): Step {
+function beginHandover(scene: PrimaryScene, promote: PromoteRequest, settings: PostgresSettings): Step | undefined {
   const { obs, state } = scene;
   const because = `an operator asked to promote ${promote.id}`;
   const heirs = obs.store.election.filter(
     ({ peer, announcement }) => peer.id !== scene.me && peer.id !== promote.id && announcement?.phase === "following",
   );
-  const waitingOn = !syncQualified(scene)
-    ? `${promote.id} to stream from here`
-    : heirs.length === 0 && !obs.policy.takeoverAlone
+  // A sync that is lost meanwhile is S1's affair; the request is then for another generation.
+  if (!syncQualified(scene)) return undefined;
+  const waitingOn =
+    heirs.length === 0 && !obs.policy.takeoverAlone
       ? "a third peer that follows: the new primary needs a sync"
       : scene.server.settings.gate !== "open" || state.provisional
         ? "this generation to be served first"
