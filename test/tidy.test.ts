@@ -242,7 +242,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   shard: ["base", "cluster", "world", "coordination/port"],
   postgres: ["base", "cluster", "world", "status/report", "config/types"],
   peers: ["base", "cluster", "world", "status/report"],
-  status: ["base", "cluster", "world", "shard"],
+  status: ["base", "cluster", "world", "shard", "config/types"],
   config: ["base", "cluster", "world"],
   sitter: [
     "base",
