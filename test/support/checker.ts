@@ -220,7 +220,7 @@ function checkReigns({ operations, reigns }: Evidence): Violation[] {
 }
 
 /** After everybody is back: same rows, same timeline, same system, every standby streaming. */
-function checkPeersEqual({ finals }: Evidence): Violation[] {
+export function checkPeersEqual({ finals }: Evidence): Violation[] {
   const violations: Violation[] = [];
   const reference = finals.find(({ role }) => role === "primary") ?? finals[0];
   if (reference === undefined) return [];

@@ -42,7 +42,9 @@ export interface ShardDocuments {
 
 /** What reads nodes: a session of a store's driver does. */
 export interface NodeReader {
-  read(path: string): Promise<{ readonly data: Uint8Array; readonly version: number; readonly changedWallMs: number } | undefined>;
+  read(
+    path: string,
+  ): Promise<{ readonly data: Uint8Array; readonly version: number; readonly changedWallMs: number } | undefined>;
   list(path: string): Promise<readonly string[] | undefined>;
 }
 
@@ -63,7 +65,11 @@ export function shardDocuments(reader: NodeReader, shardPath: string): ShardDocu
       for (const name of [...names].sort((a, b) => sequenceOf(a) - sequenceOf(b))) {
         const node = await reader.read(`${shardPath}/history/${name}`);
         if (node !== undefined)
-          entries.push({ sequence: sequenceOf(name), writtenWallMs: node.changedWallMs, state: parse<StateDocument>(node.data) });
+          entries.push({
+            sequence: sequenceOf(name),
+            writtenWallMs: node.changedWallMs,
+            state: parse<StateDocument>(node.data),
+          });
       }
       return entries;
     },
@@ -78,7 +84,12 @@ function parse<T>(data: Uint8Array): T {
 export function describeState(state: StateDocument): string {
   const name = (peer: PeerDocument | null) => peer?.zoneId ?? "none";
   const names = (peers: readonly PeerDocument[]) => peers.map(name).join(", ") || "-";
-  const marks = [state.provisional === true ? "provisional" : "", state.freeze ? "frozen" : "", state.promote ? "promote" : "", state.oneNodeWriteMode === true ? "one-node-write" : ""]
+  const marks = [
+    state.provisional === true ? "provisional" : "",
+    state.freeze ? "frozen" : "",
+    state.promote ? "promote" : "",
+    state.oneNodeWriteMode === true ? "one-node-write" : "",
+  ]
     .filter(Boolean)
     .map((mark) => ` [${mark}]`);
   return `G${state.generation}${marks.join("")} (${state.rule ?? "?"}) primary ${name(state.primary)}, sync ${name(state.sync)}, async ${names(state.async)}, deposed ${names(state.deposed)}, timeline ${state.timeline ?? "?"}, initWal ${state.initWal}: ${state.reason ?? ""}`;

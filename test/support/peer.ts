@@ -2,10 +2,20 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PeerReport } from "../../src/status/report.ts";
-import { describe, isAlive, killAllIn, processesIn, type ProcessEntry, readProcess, signal, treeOf, waitGone } from "./processes.ts";
+import {
+  describe,
+  isAlive,
+  killAllIn,
+  processesIn,
+  type ProcessEntry,
+  readProcess,
+  signal,
+  treeOf,
+  waitGone,
+} from "./processes.ts";
 import type { Runtime } from "./runtime.ts";
 import { giveAway, runAs } from "./unprivileged.ts";
 
@@ -74,7 +84,9 @@ export class TestPeer {
       stdio: ["ignore", log, log],
       detached: true,
     });
-    this.#sitter.on("error", (error) => console.error(`the sitter of ${this.name} could not be started: ${error.message}`));
+    this.#sitter.on("error", (error) =>
+      console.error(`the sitter of ${this.name} could not be started: ${error.message}`),
+    );
     closeSync(log);
   }
 
@@ -84,7 +96,8 @@ export class TestPeer {
     if (pid === undefined) return;
     signal(pid, "SIGCONT");
     signal(pid, "SIGTERM");
-    if (!(await waitGone(pid, limitMs))) throw new Error(`the sitter of ${this.name} did not end within ${limitMs} ms of SIGTERM`);
+    if (!(await waitGone(pid, limitMs)))
+      throw new Error(`the sitter of ${this.name} did not end within ${limitMs} ms of SIGTERM`);
   }
 
   /** SIGKILL of the sitter alone; PostgreSQL goes on. */
@@ -112,7 +125,8 @@ export class TestPeer {
     const pid = await this.postmasterPid();
     if (pid === undefined) throw new Error(`PostgreSQL of ${this.name} does not run`);
     signal(pid, name);
-    if (name === "SIGKILL" && !(await waitGone(pid, 5000))) throw new Error(`PostgreSQL of ${this.name} survives SIGKILL`);
+    if (name === "SIGKILL" && !(await waitGone(pid, 5000)))
+      throw new Error(`PostgreSQL of ${this.name} survives SIGKILL`);
   }
 
   /** SIGKILL of sitter and PostgreSQL, all processes at once, as a host's crash is. */
@@ -138,6 +152,12 @@ export class TestPeer {
   thaw(): void {
     for (const pid of this.#frozen) signal(pid, "SIGCONT");
     this.#frozen = [];
+  }
+
+  /** Takes its data away, and all that its sitter kept, as on a new machine. Nothing of it may run. */
+  async empty(): Promise<void> {
+    if (this.leftovers().length > 0) throw new Error(`${this.name} still runs: ${this.leftovers().join("; ")}`);
+    for (const path of [this.dataDir, `${this.dataDir}.manatee`]) await rm(path, { recursive: true, force: true });
   }
 
   /** What the sitter says of itself; undefined if it does not answer within the limit. */
@@ -178,9 +198,20 @@ const LEVELS: Readonly<Record<string, string>> = { 10: "trace", 20: "debug", 30:
 
 function shortLogLine(line: string): string {
   try {
-    const { time, level, msg, pid: _pid, hostname: _hostname, name: _name, v: _v, ...fields } = JSON.parse(line) as Record<string, unknown>;
+    const {
+      time,
+      level,
+      msg,
+      pid: _pid,
+      hostname: _hostname,
+      name: _name,
+      v: _v,
+      ...fields
+    } = JSON.parse(line) as Record<string, unknown>;
     const clock = new Date(time as number | string).toISOString().slice(11, 23);
-    const shown = Object.entries(fields).map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`);
+    const shown = Object.entries(fields).map(
+      ([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
+    );
     return `    ${clock} ${LEVELS[String(level)] ?? String(level)} ${String(msg)} ${shown.join(" ")}`.slice(0, 600);
   } catch {
     return `    ${line.slice(0, 600)}`;

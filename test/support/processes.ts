@@ -28,7 +28,14 @@ export function readProcess(pid: number): ProcessEntry | undefined {
     // The name stands in parentheses and may hold any character.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").filter(Boolean);
-    return { pid, parent: Number(fields[1]), state: fields[0] ?? "?", cwd: readCwd(pid), args, startedAt: fields[19] ?? "" };
+    return {
+      pid,
+      parent: Number(fields[1]),
+      state: fields[0] ?? "?",
+      cwd: readCwd(pid),
+      args,
+      startedAt: fields[19] ?? "",
+    };
   } catch {
     return undefined;
   }
@@ -52,7 +59,8 @@ export function processesIn(folder: string): readonly ProcessEntry[] {
   const within = (path: string) => path === folder || path.startsWith(`${folder}/`);
   return listProcesses().filter(
     ({ pid, cwd, args }) =>
-      pid !== process.pid && ((cwd !== undefined && within(cwd)) || args.some((arg) => arg.includes(`${folder}/`) || arg.endsWith(folder))),
+      pid !== process.pid &&
+      ((cwd !== undefined && within(cwd)) || args.some((arg) => arg.includes(`${folder}/`) || arg.endsWith(folder))),
   );
 }
 
@@ -92,7 +100,8 @@ export async function killAllIn(folder: string, limitMs = 10_000): Promise<reado
   for (;;) {
     const present = processesIn(folder);
     if (present.length === 0) return [...killed.values()];
-    if (performance.now() > until) throw new Error(`processes of ${folder} survive SIGKILL: ${present.map(describe).join("; ")}`);
+    if (performance.now() > until)
+      throw new Error(`processes of ${folder} survive SIGKILL: ${present.map(describe).join("; ")}`);
     for (const entry of present) {
       killed.set(entry.pid, entry);
       signal(entry.pid, "SIGKILL");

@@ -24,7 +24,8 @@ export interface Runtime {
 /** The one that this run made. */
 export function currentRuntime(): Runtime {
   const folder = process.env[RUNTIME_VARIABLE];
-  if (folder === undefined) throw new Error(`${RUNTIME_VARIABLE} is not set: run through test/integration's configuration`);
+  if (folder === undefined)
+    throw new Error(`${RUNTIME_VARIABLE} is not set: run through test/integration's configuration`);
   return runtimeAt(folder);
 }
 
@@ -65,7 +66,8 @@ export async function removeRuntime({ folder }: Runtime): Promise<void> {
 function packageRoot(): string {
   for (let folder = dirname(fileURLToPath(import.meta.url)); folder !== "/"; folder = dirname(folder)) {
     const file = join(folder, "package.json");
-    if (existsSync(file) && (JSON.parse(readFileSync(file, "utf8")) as { name?: string }).name === "manatee") return folder;
+    if (existsSync(file) && (JSON.parse(readFileSync(file, "utf8")) as { name?: string }).name === "manatee")
+      return folder;
   }
   throw new Error("found no package.json of manatee above this file");
 }
@@ -77,7 +79,8 @@ async function compile(root: string, outDir: string): Promise<void> {
     await run(process.execPath, [compiler, "-p", "tsconfig.build.json", "--outDir", outDir], { cwd: root });
   } catch (error) {
     const output = (error as { stdout?: string }).stdout ?? "";
-    if (process.env["MANATEE_TEST_IGNORE_TYPES"] !== "1" || !existsSync(outDir)) throw new Error(`the build failed:\n${output}`, { cause: error });
+    if (process.env["MANATEE_TEST_IGNORE_TYPES"] !== "1" || !existsSync(outDir))
+      throw new Error(`the build failed:\n${output}`, { cause: error });
     console.warn(`the build has errors, ignored as asked:\n${output}`);
   }
 }

@@ -44,7 +44,9 @@ export interface Workload {
 
 export function startWorkload(options: WorkloadOptions): Workload {
   const stopping = new AbortController();
-  const running = Array.from({ length: options.clients }, (_, i) => writeUntilStopped(`w${i + 1}`, options, stopping.signal));
+  const running = Array.from({ length: options.clients }, (_, i) =>
+    writeUntilStopped(`w${i + 1}`, options, stopping.signal),
+  );
   if ((options.readEveryMs ?? 0) > 0) running.push(readUntilStopped("r1", options, stopping.signal));
   return {
     async stop() {
@@ -167,7 +169,11 @@ class FollowingConnection {
   }
 
   answerer({ port, walfile }: { port: number; walfile: string }): Answerer {
-    return { peer: String(port), systemIdentifier: this.#systemIdentifier, timeline: Number.parseInt(walfile.slice(0, 8), 16) };
+    return {
+      peer: String(port),
+      systemIdentifier: this.#systemIdentifier,
+      timeline: Number.parseInt(walfile.slice(0, 8), 16),
+    };
   }
 
   drop(): void {

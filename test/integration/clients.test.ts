@@ -1,0 +1,112 @@
+// I1, I3 as clients meet them: commits that wait, are cancelled, or are read too early.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "vitest";
+import { scenario } from "../support/scenario.ts";
+
+scenario(
+  "I3: what became durable on the primary alone is not shown by it after a restart, and may be lost unseen",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const primary = await shard.primary();
+    const standbys = shard.peers.filter((peer) => peer !== primary);
+    const client = await shard.client(primary);
+    for (const standby of standbys) standby.freeze("both");
+    const insert = shard.history.insert("alone");
+    const waiting = client.query("INSERT INTO ledger (id) VALUES ($1)", [insert.id]).then(
+      () => "acknowledged",
+      (error: Error) => {
+        insert.unknown(error.message);
+        return "unanswered";
+      },
+    );
+    const watcher = await shard.client(primary);
+    // Its commit record is on the primary's disk before it waits for the sync.
+    await shard.waitFor("the commit waits for the sync", async () => {
+      const { rows } = await watcher.query(
+        "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE 'INSERT INTO ledger (id) VALUES ($1)'",
+      );
+      return rows.length > 0;
+    });
+    await primary.killPostgres();
+    expect(await waiting).toBe("unanswered");
+    await shard.waitFor("PostgreSQL is up again behind the gate", ({ reports }) => {
+      const postgres = reports[primary.name]?.postgres;
+      return postgres?.state === "primary" && postgres.gate === "closed";
+    });
+    // The reader of the workload goes on trying; the checker knows what it saw.
+    await sleep(2000);
+    await expect(shard.client(primary)).rejects.toThrow();
+    await primary.crash();
+    for (const standby of standbys) standby.thaw();
+    await shard.waitFor(
+      "a standby has taken over",
+      ({ state }) => state?.primary.id !== primary.id && state?.provisional !== true,
+      60_000,
+    );
+    await shard.waitForWrites(20);
+    primary.startSitter();
+    await shard.waitForChain();
+    await shard.check();
+  },
+);
+
+scenario(
+  "I1: a commit whose wait is cancelled is told with a warning, counted, and reaches the sync once that is back",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const primary = await shard.primary();
+    const standbys = shard.peers.filter((peer) => peer !== primary);
+    const [client, canceller] = [await shard.client(primary), await shard.client(primary)];
+    await client.query("CREATE TABLE doubtful (n int)");
+    const warnings: string[] = [];
+    client.on("notice", (notice) => warnings.push(notice.message ?? ""));
+    for (const standby of standbys) standby.freeze("both");
+    const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+    const commit = client.query("INSERT INTO doubtful VALUES (1)");
+    await shard.waitFor("the commit waits for the sync", async () => {
+      const waiting = await canceller.query("SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'", [
+        rows[0]?.pid,
+      ]);
+      return waiting.rows.length > 0;
+    });
+    await canceller.query("SELECT pg_cancel_backend($1)", [rows[0]?.pid]);
+    await commit;
+    expect(warnings.join()).toMatch(/synchronous replication/);
+    await shard.waitFor(
+      "the sitter has counted it",
+      ({ reports }) => (reports[primary.name]?.postgres.cancelledWaits ?? 0) >= 1,
+    );
+    for (const standby of standbys) standby.thaw();
+    await shard.waitForChain();
+    await shard.waitForWrites(20);
+    for (const peer of shard.peers)
+      await shard.waitFor(
+        `${peer.name} has the row`,
+        async () => (await shard.query(peer, "SELECT n FROM doubtful")).length === 1,
+      );
+    await shard.check();
+  },
+);
+
+scenario(
+  "I1: without any standby, nothing is acknowledged, and everything goes on when they are back",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const primary = await shard.primary();
+    const standbys = shard.peers.filter((peer) => peer !== primary);
+    await Promise.all(standbys.map((standby) => standby.crash()));
+    // Reports that were in flight when they died.
+    await sleep(500);
+    const acknowledged = shard.history.acknowledged();
+    await sleep(3000);
+    expect(shard.history.acknowledged()).toBe(acknowledged);
+    for (const standby of standbys) standby.startSitter();
+    await shard.waitForWrites(20, 60_000);
+    await shard.waitForChain();
+    await shard.check();
+  },
+);

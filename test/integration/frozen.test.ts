@@ -1,0 +1,140 @@
+// SIGSTOP: a process that neither works nor dies, and later goes on with what it believed before.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "vitest";
+import { expectGapAtMost, scenario } from "../support/scenario.ts";
+
+scenario(
+  "I4: the primary's host freezes: its sync takes over; thawed, the former primary acknowledges nothing and comes back",
+  { on: "everywhere" },
+  async (shard) => {
+    await shard.writer();
+    const before = await shard.state();
+    const victim = await shard.primary();
+    victim.freeze("both");
+    await shard.waitFor(
+      "the sync has taken over",
+      ({ state }) => state?.primary.id === before.sync?.id && state?.provisional !== true,
+    );
+    await shard.waitForWrites(20);
+    victim.thaw();
+    await shard.waitForChain();
+    await shard.check();
+  },
+);
+
+scenario("I4: a client that stays on a thawed former primary gets no commit through", {}, async (shard) => {
+  await shard.writer();
+  const before = await shard.state();
+  const victim = await shard.primary();
+  const client = await shard.client(victim);
+  await client.query("CREATE TABLE stubborn (n int)");
+  victim.freeze("both");
+  await shard.waitFor(
+    "the sync has taken over",
+    ({ state }) => state?.primary.id === before.sync?.id && state?.provisional !== true,
+  );
+  await shard.waitForWrites(5);
+  const commit = client.query("INSERT INTO stubborn VALUES (1)").then(
+    () => "committed",
+    () => "refused",
+  );
+  victim.thaw();
+  expect(await commit).toBe("refused");
+  await shard.waitForChain();
+  const rows = await shard.query(await shard.primary(), "SELECT n FROM stubborn");
+  expect(rows).toEqual([]);
+  await shard.check();
+});
+
+scenario("D1: the primary's PostgreSQL freezes, its sitter is well: the shard goes on elsewhere", {}, async (shard) => {
+  await shard.writer();
+  const before = await shard.state();
+  const victim = await shard.primary();
+  victim.freeze("postgres");
+  await shard.waitFor(
+    "the sync has taken over",
+    ({ state }) => state?.primary.id === before.sync?.id && state?.provisional !== true,
+    60_000,
+  );
+  await shard.waitForWrites(20);
+  victim.thaw();
+  await shard.waitForChain();
+  await shard.check();
+});
+
+scenario(
+  "D1: the primary's sitter alone freezes: its WAL flows, so writes go on and nothing changes",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const before = await shard.state();
+    const victim = await shard.primary();
+    const since = shard.history.now();
+    victim.freeze("sitter");
+    await shard.waitFor("its election node is gone", ({ present }) => !present.includes(victim.id), 30_000);
+    await shard.waitForWrites(100);
+    victim.thaw();
+    await shard.waitForChain();
+    await shard.waitForWrites(20);
+    expectGapAtMost(shard, { since, limitMs: 1500 });
+    expect((await shard.state()).primary.id).toBe(before.primary.id);
+    await shard.check();
+  },
+);
+
+for (const what of ["both", "postgres"] as const)
+  scenario(
+    `S1: the sync's ${what === "both" ? "host" : "PostgreSQL"} freezes: the async takes its place, and writes go on`,
+    {},
+    async (shard) => {
+      await shard.writer();
+      const before = await shard.state();
+      const victim = await shard.sync();
+      victim.freeze(what);
+      await shard.waitFor("the async is the sync", ({ state }) => state?.sync?.id === before.async[0]?.id, 60_000);
+      await shard.waitForWrites(20);
+      expect((await shard.state()).primary.id).toBe(before.primary.id);
+      victim.thaw();
+      await shard.waitForChain();
+      await shard.check();
+    },
+  );
+
+scenario("S1: the sync's sitter alone freezes: commits go on while it is replaced", {}, async (shard) => {
+  await shard.writer();
+  const before = await shard.state();
+  const victim = await shard.sync();
+  const since = shard.history.now();
+  victim.freeze("sitter");
+  await shard.waitFor("its election node is gone", ({ present }) => !present.includes(victim.id), 30_000);
+  await shard.waitForWrites(100);
+  expectGapAtMost(shard, { since, limitMs: 3000 });
+  expect((await shard.state()).primary.id).toBe(before.primary.id);
+  victim.thaw();
+  await shard.waitForChain();
+  await shard.check();
+});
+
+for (const what of ["both", "postgres", "sitter"] as const)
+  scenario(
+    `A2: the async's ${what === "both" ? "host" : what === "postgres" ? "PostgreSQL" : "sitter"} freezes: nobody waits for it`,
+    {},
+    async (shard) => {
+      await shard.writer();
+      const before = await shard.state();
+      const victim = await shard.async();
+      const since = shard.history.now();
+      victim.freeze(what);
+      // Longer than the session lasts: the longest that anything could take to be noticed.
+      await sleep(6000);
+      await shard.waitForWrites(20);
+      expectGapAtMost(shard, { since, limitMs: 1500 });
+      victim.thaw();
+      await shard.waitForChain();
+      const after = await shard.state();
+      expect(after.primary.id).toBe(before.primary.id);
+      expect(after.sync?.id).toBe(before.sync?.id);
+      await shard.check();
+    },
+  );

@@ -1,0 +1,89 @@
+// Looking at a peer's database at the end of a test.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import { assertHistory, checkPeersEqual, type FinalPeer, type Reign } from "./checker.ts";
+import type { TestPeer } from "./peer.ts";
+import type { TestShard } from "./shard.ts";
+import { type Credentials, TABLE } from "./writer.ts";
+
+const CONNECT_LIMIT_MS = 3000;
+const CATCH_UP_LIMIT_MS = 30_000;
+
+export async function connect(options: Credentials & { host: string; port: number }): Promise<pg.Client> {
+  const client = new pg.Client({ ...options, connectionTimeoutMillis: CONNECT_LIMIT_MS });
+  // A server that is killed under an open connection is what these tests are about.
+  client.on("error", () => undefined);
+  await client.connect();
+  return client;
+}
+
+/** Once all standbys have replayed what the primary has flushed: judges the history against what each peer holds. */
+export async function assertHistoryHolds(
+  shard: TestShard,
+  { peers, reigns }: { peers: readonly TestPeer[]; reigns: readonly Reign[] },
+): Promise<void> {
+  assertHistory({ operations: shard.history.operations, finals: await finalsOf(shard, peers), reigns });
+}
+
+/** Only that all peers hold the same, on the same timeline. */
+export async function assertPeersEqual(shard: TestShard, peers: readonly TestPeer[]): Promise<void> {
+  const violations = checkPeersEqual({ operations: [], finals: await finalsOf(shard, peers) });
+  if (violations.length > 0) throw new Error(violations.map(({ message }) => message).join("\n"));
+}
+
+async function finalsOf(shard: TestShard, peers: readonly TestPeer[]): Promise<readonly FinalPeer[]> {
+  const primary = await shard.primary();
+  const [row] = await shard.query<{ end: string }>(primary, "SELECT pg_current_wal_flush_lsn()::text AS end");
+  const finals: FinalPeer[] = [];
+  for (const peer of peers) {
+    if (peer !== primary) await waitReplayed(shard, peer, row?.end ?? "0/0");
+    finals.push(await finalOf(shard, peer));
+  }
+  return finals;
+}
+
+async function waitReplayed(shard: TestShard, peer: TestPeer, end: string): Promise<void> {
+  const until = performance.now() + CATCH_UP_LIMIT_MS;
+  for (;;) {
+    const [row] = await shard.query<{ reached: boolean | null; replay: string }>(
+      peer,
+      "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn AS reached, pg_last_wal_replay_lsn()::text AS replay",
+      [end],
+    );
+    if (row?.reached === true) return;
+    if (performance.now() > until)
+      throw new Error(
+        `${peer.name} has replayed ${row?.replay ?? "nothing"}, the primary had flushed ${end}\n${await shard.story()}`,
+      );
+    await sleep(50);
+  }
+}
+
+async function finalOf(shard: TestShard, peer: TestPeer): Promise<FinalPeer> {
+  const [row] = await shard.query<{
+    ids: number[] | null;
+    system: string;
+    standby: boolean;
+    streaming: boolean;
+    received: number | null;
+    walfile: string | null;
+  }>(
+    peer,
+    `SELECT (SELECT array_agg(id::int ORDER BY id) FROM ${TABLE}) AS ids,
+            (SELECT system_identifier::text FROM pg_control_system()) AS system,
+            pg_is_in_recovery() AS standby,
+            EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming,
+            (SELECT received_tli FROM pg_stat_wal_receiver) AS received,
+            CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END AS walfile`,
+  );
+  if (row === undefined) throw new Error(`${peer.name} did not answer`);
+  return {
+    peer: String(peer.port),
+    role: row.standby ? "standby" : "primary",
+    timeline: row.walfile === null ? (row.received ?? 0) : Number.parseInt(row.walfile.slice(0, 8), 16),
+    systemIdentifier: row.system,
+    ids: row.ids ?? [],
+    streaming: row.standby ? row.streaming : true,
+  };
+}

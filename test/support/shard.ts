@@ -1,0 +1,517 @@
+// A whole shard of real processes for one test: store, sitters, PostgreSQL, clients. It owns its folder, its ports and its processes, and
+// fails the test if one of them outlives it.
+
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type pg from "pg";
+import type { PeerReport } from "../../src/status/report.ts";
+import type { Reign } from "./checker.ts";
+import {
+  describeState,
+  type HistoryDocument,
+  type ShardDocuments,
+  shardDocuments,
+  type StateDocument,
+} from "./documents.ts";
+import { History } from "./history.ts";
+import { TestPeer } from "./peer.ts";
+import { freePorts } from "./ports.ts";
+import { type PostgresChoice, postgresBinaries } from "./postgres-binaries.ts";
+import { describe, killAllIn, processesIn, signal } from "./processes.ts";
+import { currentRuntime, type Runtime } from "./runtime.ts";
+import { startStore, type TestStore } from "./store.ts";
+import { giveAway, runAs } from "./unprivileged.ts";
+import { type Credentials, startWorkload, TABLE, type Workload } from "./writer.ts";
+import { assertHistoryHolds, assertPeersEqual, connect } from "./finals.ts";
+
+export interface ShardOptions {
+  /** Default 3. */
+  readonly peers?: number;
+  /** Of these, so many are started. Default: all. */
+  readonly started?: number;
+  readonly store?: "zookeeper" | "local";
+  readonly postgres?: PostgresChoice;
+  readonly sessionTimeoutMs?: number;
+  /** Merged into each peer's configuration. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Waits until the chain is complete and streams. Default true. */
+  readonly formed?: boolean;
+  readonly runtime?: Runtime;
+}
+
+export interface Snapshot {
+  readonly state: StateDocument | undefined;
+  readonly version: number | undefined;
+  readonly present: readonly string[];
+  /** By peer name; undefined: its sitter doesn't answer. */
+  readonly reports: Readonly<Record<string, PeerReport | undefined>>;
+}
+
+export interface AdmResult {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const NAMES = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot"] as const;
+const SHARD_PATH = "/manatee/1.ledger.test";
+/** Of anything that is expected to happen at once, on a busy machine. */
+export const SOON_MS = 30_000;
+/** Of forming a shard or a full copy. */
+export const LONG_MS = 90_000;
+
+export class TestShard {
+  readonly folder: string;
+  readonly peers: readonly TestPeer[];
+  readonly store: TestStore;
+  readonly history = new History();
+  readonly credentials: Credentials;
+  readonly shardPath = SHARD_PATH;
+  readonly #runtime: Runtime;
+  readonly #documents: ShardDocuments;
+  readonly #workloads: Workload[] = [];
+  readonly #clients: pg.Client[] = [];
+  readonly #reigns = new Map<string, Reign>();
+  #stopped = false;
+
+  constructor(parts: {
+    folder: string;
+    peers: readonly TestPeer[];
+    store: TestStore;
+    credentials: Credentials;
+    runtime: Runtime;
+  }) {
+    this.folder = parts.folder;
+    this.peers = parts.peers;
+    this.store = parts.store;
+    this.credentials = parts.credentials;
+    this.#runtime = parts.runtime;
+    this.#documents = shardDocuments(parts.store, SHARD_PATH);
+    process.once("exit", this.#killAtExit);
+  }
+
+  // --- looking
+
+  async state(): Promise<StateDocument> {
+    const found = await this.#documents.state();
+    if (found === undefined) throw new Error("the shard has no state document");
+    return found.state;
+  }
+
+  stateHistory(): Promise<readonly HistoryDocument[]> {
+    return this.#documents.history();
+  }
+
+  async reports(): Promise<Readonly<Record<string, PeerReport | undefined>>> {
+    return Object.fromEntries(
+      await Promise.all(this.peers.map(async (peer) => [peer.name, await peer.report()] as const)),
+    );
+  }
+
+  /** Store and sitters; what can't be read is undefined or empty. */
+  async look(): Promise<Snapshot> {
+    const readable = this.store.running;
+    const [found, present, reports] = await Promise.all([
+      readable ? this.#documents.state().catch(() => undefined) : undefined,
+      readable ? this.#documents.present().catch(() => []) : [],
+      this.reports(),
+    ]);
+    return { state: found?.state, version: found?.version, present, reports };
+  }
+
+  /** Looks until the predicate holds. Past the limit: an error that shows state, history and the sitters' last words. */
+  async waitFor(
+    description: string,
+    predicate: (snapshot: Snapshot) => boolean | Promise<boolean>,
+    limitMs = SOON_MS,
+  ): Promise<Snapshot> {
+    const until = performance.now() + limitMs;
+    for (;;) {
+      const snapshot = await this.look();
+      if (await predicate(snapshot)) return snapshot;
+      if (performance.now() > until)
+        throw new Error(`not within ${limitMs} ms: ${description}\n${await this.story(snapshot)}`);
+      await sleep(100);
+    }
+  }
+
+  /** For people: where the shard stands, and how it got there. */
+  async story(snapshot?: Snapshot): Promise<string> {
+    const { state, present, reports } = snapshot ?? (await this.look());
+    const history = this.store.running ? await this.stateHistory().catch(() => []) : [];
+    const lines = [
+      `state: ${state === undefined ? "none" : describeState(state)}`,
+      `present: ${present.map((id) => this.peers.find((peer) => peer.id === id)?.name ?? id).join(", ") || "nobody"}`,
+      "history:",
+      ...history
+        .slice(-12)
+        .map(
+          (entry) => `    ${new Date(entry.writtenWallMs).toISOString().slice(11, 23)} ${describeState(entry.state)}`,
+        ),
+    ];
+    for (const peer of this.peers) {
+      const report = reports[peer.name];
+      lines.push(
+        `${peer.name} (${peer.port}): ${report === undefined ? "sitter doesn't answer" : describeReport(report)}`,
+      );
+      lines.push(await peer.logTail(15));
+    }
+    return lines.join("\n");
+  }
+
+  /** Changes the document as the original's manatee-adm does: reads it whole, and writes it back on its version. */
+  async editState(change: (state: StateDocument) => object): Promise<void> {
+    const found = await this.#documents.state();
+    if (found === undefined) throw new Error("the shard has no state document");
+    await this.store.set(`${SHARD_PATH}/state`, Buffer.from(JSON.stringify(change(found.state))), found.version);
+  }
+
+  // --- peers by role
+
+  async primary(): Promise<TestPeer> {
+    return this.peer((await this.state()).primary.id);
+  }
+
+  async sync(): Promise<TestPeer> {
+    const { sync } = await this.state();
+    if (sync === null) throw new Error("the shard has no sync");
+    return this.peer(sync.id);
+  }
+
+  async async(index = 0): Promise<TestPeer> {
+    const peer = (await this.state()).async[index];
+    if (peer === undefined) throw new Error(`the shard has no async ${index}`);
+    return this.peer(peer.id);
+  }
+
+  peer(id: string): TestPeer {
+    const found = this.peers.find((peer) => peer.id === id || peer.name === id);
+    if (found === undefined) throw new Error(`no peer of this test has the id ${id}`);
+    return found;
+  }
+
+  // --- clients
+
+  /** A connection by password, closed at the end of the test. */
+  async client(peer: TestPeer): Promise<pg.Client> {
+    const client = await connect({ host: "127.0.0.1", port: peer.port, ...this.credentials });
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** One statement on a connection of its own. */
+  async query<Row extends pg.QueryResultRow>(
+    peer: TestPeer,
+    text: string,
+    values: readonly unknown[] = [],
+  ): Promise<readonly Row[]> {
+    const client = await connect({ host: "127.0.0.1", port: peer.port, ...this.credentials });
+    try {
+      return (await client.query<Row>(text, [...values])).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** Clients that write (and one that reads) until the test stops them. Makes the table. */
+  async writer({ clients = 4, pauseMs = 25, readEveryMs = 250 } = {}): Promise<Workload> {
+    await this.query(
+      await this.primary(),
+      `CREATE TABLE IF NOT EXISTS ${TABLE} (id bigint PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())`,
+    );
+    const workload = startWorkload({
+      history: this.history,
+      endpoints: this.peers.map(({ port }) => ({ host: "127.0.0.1", port })),
+      credentials: this.credentials,
+      clients,
+      pauseMs,
+      readEveryMs,
+    });
+    this.#workloads.push(workload);
+    await this.waitForWrites(5);
+    return workload;
+  }
+
+  /** Waits until so many more inserts are acknowledged. */
+  async waitForWrites(count: number, limitMs = SOON_MS): Promise<void> {
+    const goal = this.history.acknowledged() + count;
+    await this.waitFor(`${count} more inserts are acknowledged`, () => this.history.acknowledged() >= goal, limitMs);
+  }
+
+  /** Waits until this peer acknowledges an insert. */
+  async waitForWritesOn(peer: TestPeer, limitMs = SOON_MS): Promise<void> {
+    const begun = this.history.now();
+    await this.waitFor(
+      `${peer.name} acknowledges inserts`,
+      () =>
+        this.history.operations.some(
+          (operation) =>
+            operation.kind === "insert" &&
+            operation.outcome === "ok" &&
+            operation.invokedAt >= begun &&
+            operation.answerer?.peer === String(peer.port),
+        ),
+      limitMs,
+    );
+  }
+
+  // --- tools
+
+  /** Runs manatee-adm. Never rejects for its exit status. */
+  adm(...args: readonly string[]): Promise<AdmResult> {
+    return this.tool("manatee-adm", args);
+  }
+
+  /** Runs one more sitter, which is expected to end by itself. */
+  runSitter(configFile: string): Promise<AdmResult> {
+    return this.tool("manatee-sitter", ["-f", configFile], 20_000);
+  }
+
+  tool(
+    name: "manatee-adm" | "manatee-stat" | "manatee-sitter",
+    args: readonly string[],
+    limitMs = 60_000,
+  ): Promise<AdmResult> {
+    const options = {
+      ...runAs().credentials,
+      cwd: this.folder,
+      timeout: limitMs,
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        HOME: this.folder,
+        LANG: "C.UTF-8",
+        SHARD: SHARD_PATH.slice("/manatee/".length),
+        ...this.store.environment,
+      },
+    };
+    return new Promise((resolve) => {
+      execFile(
+        this.#runtime.node,
+        [join(this.#runtime.folder, "bin", name), ...args],
+        options,
+        (error, stdout, stderr) => {
+          const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+          resolve({ status, stdout, stderr });
+        },
+      );
+    });
+  }
+
+  // --- the end
+
+  /** Every peer of the state is in the chain and streams, nothing is provisional. */
+  async waitForChain(peers: readonly TestPeer[] = this.peers, limitMs = LONG_MS): Promise<Snapshot> {
+    return this.waitFor(
+      `${peers.map(({ name }) => name).join(", ")} form a chain that streams`,
+      ({ state, reports }) => state !== undefined && isComplete(state, reports, peers),
+      limitMs,
+    );
+  }
+
+  /** Stops the clients, waits until all these peers are back, and judges the history. */
+  async check(peers: readonly TestPeer[] = this.peers): Promise<void> {
+    await this.#stopClients();
+    await this.waitForChain(peers);
+    await this.rememberReigns();
+    await assertHistoryHolds(this, { peers, reigns: [...this.#reigns.values()] });
+  }
+
+  /** As {@link check} where an operator has accepted losses: the peers must be equal, the history may not hold. */
+  async checkEqual(peers: readonly TestPeer[] = this.peers): Promise<void> {
+    await this.#stopClients();
+    await this.waitForChain(peers);
+    await assertPeersEqual(this, peers);
+  }
+
+  /** Reads the shard's history while it is there, for the checker. */
+  async rememberReigns(): Promise<void> {
+    for (const { state } of await this.stateHistory()) {
+      const reign = {
+        generation: state.generation,
+        primary: String(this.peer(state.primary.id).port),
+        timeline: state.timeline ?? 0,
+      };
+      this.#reigns.set(JSON.stringify(reign), reign);
+    }
+  }
+
+  async #stopClients(): Promise<void> {
+    await Promise.all(this.#workloads.splice(0).map((workload) => workload.stop()));
+  }
+
+  /** Ends everything, and throws if something had to be forced or was left over. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    process.off("exit", this.#killAtExit);
+    const problems: string[] = [];
+    await this.#stopClients();
+    for (const client of this.#clients) await client.end().catch(() => undefined);
+    for (const peer of this.peers) peer.thaw();
+    const ended = await Promise.allSettled(this.peers.map((peer) => peer.stopSitter()));
+    for (const result of ended) if (result.status === "rejected") problems.push((result.reason as Error).message);
+    if (problems.length === 0) {
+      const left = await this.#waitForEnd();
+      if (left.length > 0) problems.push(`left behind: ${left.join("; ")}`);
+    }
+    if (problems.length > 0) problems.push(await this.#lastWords());
+    await killAllIn(join(this.folder, "peers"));
+    await this.store.dispose();
+    await killAllIn(this.folder);
+    if (process.env["MANATEE_TEST_KEEP"] === undefined) await rm(this.folder, { recursive: true, force: true });
+    if (problems.length > 0) throw new Error(`the shard did not end in order:\n${problems.join("\n")}`);
+  }
+
+  /** PostgreSQL is stopped by its sitter; a process that is just exiting is not a leak. */
+  async #waitForEnd(): Promise<readonly string[]> {
+    const until = performance.now() + 3000;
+    for (;;) {
+      const left = processesIn(join(this.folder, "peers")).map(describe);
+      if (left.length === 0 || performance.now() > until) return left;
+      await sleep(50);
+    }
+  }
+
+  async #lastWords(): Promise<string> {
+    const tails = await Promise.all(this.peers.map(async (peer) => `${peer.name}:\n${await peer.logTail(10)}`));
+    return tails.join("\n");
+  }
+
+  readonly #killAtExit = (): void => {
+    for (const { pid } of processesIn(this.folder)) signal(pid, "SIGKILL");
+  };
+}
+
+/** Starts a shard; what was started is ended if it does not come up. */
+export async function startShard(options: ShardOptions = {}): Promise<TestShard> {
+  const runtime = options.runtime ?? currentRuntime();
+  const folder = await mkdtemp(join(tmpdir(), "manatee-shard-"));
+  await chmod(folder, 0o755);
+  giveAway(folder);
+  const store = await startStore({
+    kind: options.store ?? "zookeeper",
+    folder: join(folder, "store"),
+    sessionTimeoutMs: options.sessionTimeoutMs ?? 4000,
+  });
+  const shard = await assemble({ options, runtime, folder, store });
+  try {
+    for (const peer of shard.peers.slice(0, options.started ?? shard.peers.length)) peer.startSitter();
+    if (options.formed ?? true) await shard.waitForChain(shard.peers.slice(0, options.started ?? shard.peers.length));
+  } catch (error) {
+    await shard.stop().catch((later: unknown) => console.error(later));
+    throw error;
+  }
+  return shard;
+}
+
+async function assemble({
+  options,
+  runtime,
+  folder,
+  store,
+}: {
+  options: ShardOptions;
+  runtime: Runtime;
+  folder: string;
+  store: TestStore;
+}): Promise<TestShard> {
+  const credentials = { user: "postgres", password: randomBytes(12).toString("hex"), database: "postgres" };
+  const secrets = await writeSecrets(folder, credentials.password);
+  const binDir = await postgresBinaries(options.postgres ?? "system", runtime);
+  const count = options.peers ?? 3;
+  await mkdir(join(folder, "peers"), { mode: 0o755 });
+  giveAway(join(folder, "peers"));
+  const peers: TestPeer[] = [];
+  for (const name of NAMES.slice(0, count)) {
+    const port = await freePorts(3);
+    const peerFolder = join(folder, "peers", name);
+    const config = peerConfig({ name, port, folder: peerFolder, secrets, binDir, store });
+    peers.push(new TestPeer({ name, folder: peerFolder, port, runtime, config }));
+  }
+  for (const peer of peers) {
+    await peer.prepare();
+    await peer.configure(options.config ?? {});
+  }
+  return new TestShard({ folder, peers, store, credentials, runtime });
+}
+
+interface Secrets {
+  readonly superuserPasswordFile: string;
+  readonly replicationPasswordFile: string;
+  readonly hbaConfFile: string;
+}
+
+async function writeSecrets(folder: string, superuserPassword: string): Promise<Secrets> {
+  const secrets = {
+    superuserPasswordFile: join(folder, "superuser-password"),
+    replicationPasswordFile: join(folder, "replication-password"),
+    hbaConfFile: join(folder, "operator-hba.conf"),
+  };
+  const contents = {
+    superuserPasswordFile: superuserPassword,
+    replicationPasswordFile: randomBytes(12).toString("hex"),
+    hbaConfFile: "host all all 127.0.0.1/32 scram-sha-256",
+  };
+  for (const [key, path] of Object.entries(secrets)) {
+    await writeFile(path, `${contents[key as keyof Secrets]}\n`, { mode: 0o600 });
+    giveAway(path);
+  }
+  return secrets;
+}
+
+function peerConfig({
+  name,
+  port,
+  folder,
+  secrets,
+  binDir,
+  store,
+}: {
+  name: string;
+  port: number;
+  folder: string;
+  secrets: Secrets;
+  binDir: string;
+  store: TestStore;
+}): Readonly<Record<string, unknown>> {
+  return {
+    ip: "127.0.0.1",
+    zoneId: name,
+    shardPath: SHARD_PATH,
+    postgresPort: port,
+    backupPort: port + 2,
+    store: store.section,
+    postgres: {
+      dataDir: join(folder, "data"),
+      binDir,
+      ...secrets,
+      parameters: { shared_buffers: "16MB", max_connections: "60" },
+      walKeepBytes: "256MiB",
+      freeBytesMin: "16MiB",
+    },
+    // A test may fail over more often than a shard should; silence lasts less than on a real network.
+    policy: { takeoversPerHourMax: 1000, suspectMs: 1000 },
+  };
+}
+
+function isComplete(state: StateDocument, reports: Snapshot["reports"], peers: readonly TestPeer[]): boolean {
+  if (state.provisional === true) return false;
+  const chain = [state.primary, ...(state.sync === null ? [] : [state.sync]), ...state.async].map(({ id }) => id);
+  return peers.every((peer) => {
+    const postgres = reports[peer.name]?.postgres;
+    if (postgres === undefined || !chain.includes(peer.id)) return false;
+    if (peer.id === state.primary.id) return postgres.state === "primary" && postgres.gate === "open";
+    return postgres.state === "standby" && postgres.receiver === "streaming";
+  });
+}
+
+function describeReport({ role, generation, decision, postgres }: PeerReport): string {
+  const waiting = decision.waitingOn === null ? "" : `, waiting on ${decision.waitingOn}`;
+  const operator = decision.operator === null ? "" : `, operator: ${decision.operator}`;
+  const error = postgres.error === null ? "" : `, error ${postgres.error}`;
+  return `${role ?? "?"} in G${generation ?? "?"}, ${decision.rule} for ${decision.forMs} ms: ${decision.because}${waiting}${operator}; PostgreSQL ${postgres.state}, gate ${postgres.gate ?? "-"}, receiver ${postgres.receiver ?? "-"}, timeline ${postgres.timeline ?? "-"}, end ${postgres.walEnd ?? "-"}, sync names [${postgres.syncNames?.join(", ") ?? "-"}]${error}${postgres.warnings.map((warning) => `, warning ${warning}`).join("")}`;
+}

@@ -1,0 +1,182 @@
+// The store of a test's shard: a real ZooKeeper, or the embedded store.
+
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { StoreConfig } from "../../src/config/types.ts";
+import type { Coordination, Session } from "../../src/coordination/port.ts";
+import { coordinationOf } from "../../src/main/coordination-of.ts";
+import type { Log } from "../../src/world/port.ts";
+import { realClock, realRandom, realTimers } from "../../src/world/real/clock.ts";
+import type { NodeReader } from "./documents.ts";
+import { giveAway } from "./unprivileged.ts";
+import { startZooKeeper, type ZooKeeperServer } from "./zookeeper-server.ts";
+
+export interface TestStore extends NodeReader {
+  readonly kind: "zookeeper" | "local";
+  /** false while it is stopped, frozen or wiped by the test. */
+  readonly running: boolean;
+  /** Of the sitter's configuration. */
+  readonly section: Readonly<Record<string, unknown>>;
+  /** By which the tools find it. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Writes as the original's tools do. */
+  set(path: string, data: Uint8Array, version: number): Promise<void>;
+  /** As a crash. */
+  stop(): Promise<void>;
+  start(): Promise<void>;
+  /** Of a stopped one: all that it held. */
+  wipe(): Promise<void>;
+  freeze(): void;
+  thaw(): void;
+  dispose(): Promise<void>;
+}
+
+const DIGEST = "manatee:tests only";
+/** How long a look at the store may take. */
+const READ_LIMIT_MS = 3000;
+
+export async function startStore({
+  kind,
+  folder,
+  sessionTimeoutMs,
+}: {
+  kind: "zookeeper" | "local";
+  folder: string;
+  sessionTimeoutMs: number;
+}): Promise<TestStore> {
+  await mkdir(folder, { mode: 0o700 });
+  return kind === "zookeeper" ? startZooKeeperStore(folder, sessionTimeoutMs) : localStore(folder, sessionTimeoutMs);
+}
+
+async function startZooKeeperStore(folder: string, sessionTimeoutMs: number): Promise<TestStore> {
+  const server: ZooKeeperServer = await startZooKeeper({ dir: folder });
+  const config: StoreConfig = {
+    kind: "zookeeper",
+    connectString: server.connectString,
+    sessionTimeoutMs,
+    digest: DIGEST,
+    tls: undefined,
+  };
+  const nodes = new Nodes(config);
+  let running = true;
+  return {
+    kind: "zookeeper",
+    get running() {
+      return running;
+    },
+    section: { kind: "zookeeper", connectString: server.connectString, sessionTimeoutMs, digest: DIGEST },
+    environment: { ZK_IPS: server.connectString, MANATEE_ZK_DIGEST: DIGEST },
+    read: (path) => nodes.read(path),
+    list: (path) => nodes.list(path),
+    set: (path, data, version) => nodes.set(path, data, version),
+    async stop() {
+      running = false;
+      await server.kill();
+    },
+    async start() {
+      await server.restart();
+      running = true;
+    },
+    async wipe() {
+      if (running) throw new Error("only a stopped store can be wiped");
+      await rm(join(folder, "data"), { recursive: true, force: true });
+      await mkdir(join(folder, "data"));
+    },
+    freeze() {
+      running = false;
+      server.freeze();
+    },
+    thaw() {
+      server.thaw();
+      running = true;
+    },
+    async dispose() {
+      await nodes.close();
+      await server.kill();
+    },
+  };
+}
+
+/** Lives in the sitters' processes: it can't be stopped apart from them. */
+function localStore(folder: string, sessionTimeoutMs: number): TestStore {
+  giveAway(folder);
+  const nodes = new Nodes({ kind: "local", directory: folder, sessionTimeoutMs });
+  const impossible = (): never => {
+    throw new Error("the embedded store can't be stopped by itself");
+  };
+  return {
+    kind: "local",
+    running: true,
+    section: { kind: "local", directory: folder, sessionTimeoutMs },
+    environment: { MANATEE_STORE_DIR: folder },
+    read: (path) => nodes.read(path),
+    list: (path) => nodes.list(path),
+    set: (path, data, version) => nodes.set(path, data, version),
+    stop: impossible,
+    start: impossible,
+    wipe: impossible,
+    freeze: impossible,
+    thaw: impossible,
+    dispose: () => nodes.close(),
+  };
+}
+
+/** A session of the product's own driver, renewed where it ended. */
+class Nodes {
+  readonly #coordination: Coordination;
+  readonly #sessionTimeoutMs: number;
+  #session: Session | undefined;
+
+  constructor(config: StoreConfig) {
+    this.#coordination = coordinationOf(config, {
+      log: SILENT,
+      clock: realClock,
+      timers: realTimers,
+      random: realRandom,
+    });
+    this.#sessionTimeoutMs = config.sessionTimeoutMs;
+  }
+
+  #current(): Session {
+    const ended = this.#session?.status.kind === "expired" || this.#session?.status.kind === "closed";
+    if (this.#session === undefined || ended)
+      this.#session = this.#coordination.open({ sessionTimeoutMs: this.#sessionTimeoutMs });
+    return this.#session;
+  }
+
+  async #connected(): Promise<Session> {
+    const until = performance.now() + READ_LIMIT_MS;
+    for (;;) {
+      const session = this.#current();
+      if (session.status.kind === "connected") return session;
+      if (performance.now() > until) throw new Error(`no connection to the store within ${READ_LIMIT_MS} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  async read(path: string) {
+    return (await this.#connected()).read(path, { signal: AbortSignal.timeout(READ_LIMIT_MS) });
+  }
+
+  async list(path: string) {
+    return (await this.#connected()).list(path, { signal: AbortSignal.timeout(READ_LIMIT_MS) });
+  }
+
+  async set(path: string, data: Uint8Array, version: number): Promise<void> {
+    const outcome = await (await this.#connected()).write([{ kind: "set", path, data, version }]);
+    if (outcome.kind !== "yes") throw new Error(`${path} was not written: ${JSON.stringify(outcome)}`);
+  }
+
+  async close(): Promise<void> {
+    await this.#session?.close({ limitMs: 1000 });
+  }
+}
+
+const SILENT: Log = {
+  trace: () => undefined,
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => SILENT,
+};
