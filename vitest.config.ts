@@ -44,7 +44,6 @@ export default defineConfig({
           name: "integration",
           include: integration,
           globalSetup: ["test/integration/global-setup.ts"],
-          globalSetup: ["test/integration/global-setup.ts"],
           testTimeout: full ? 900_000 : 240_000,
           hookTimeout: 180_000,
           // A shard is nine processes that measure time: one at a time.
