@@ -1,6 +1,7 @@
 // What must hold of a state, and of the step from one state to the next. One set of functions with three users: the check before
 // each write (a violation there is never sent), the simulator, and `verify`. They say what a document may be, not when to write it.
 
+import { utf8Length } from "../base/text.ts";
 import { formatLsn } from "../base/lsn.ts";
 import { parsePeerId } from "../base/peer-id.ts";
 import { isOriginals } from "./codec.ts";
@@ -117,7 +118,8 @@ function checkOurs(state: ShardState, must: Must): void {
     state.systemIdentifier !== undefined && /^\d{1,20}$/.test(state.systemIdentifier),
     () => `the system identifier is ${state.systemIdentifier}`,
   );
-  for (const peer of [state.primary, ...(state.sync ? [state.sync] : [])])
+  // B1: the sync of generation 1 may hold no data yet; an absent incarnation equals none that is announced, so it qualifies for nothing.
+  for (const peer of [state.primary, ...(state.sync && state.generation > 1 ? [state.sync] : [])])
     must("incarnation", Boolean(peer.incarnation), () => `${peer.id} is named without its incarnation`);
   const incarnations = chainOf(state).flatMap((peer) => peer.incarnation ?? []);
   for (const incarnation of duplicates(incarnations))
@@ -226,9 +228,11 @@ function checkAgent(before: ShardState, after: ShardState, must: Must): void {
     after.promote === undefined || JSON.stringify(after.promote) === JSON.stringify(before.promote),
     () => "an agent writes a promote request",
   );
+  // One-node-write mode is frozen by definition (O1).
+  const alone = after.oneNodeWriteMode && after.sync === null;
   must(
     "freeze",
-    isFrozen(before) === isFrozen(after),
+    isFrozen(before) === isFrozen(after) || alone,
     () => `an agent ${isFrozen(after) ? "freezes" : "unfreezes"} the shard`,
   );
   if (isFrozen(before))
@@ -257,14 +261,4 @@ function isWhole(value: number): boolean {
 
 function duplicates(values: readonly string[]): readonly string[] {
   return [...new Set(values.filter((value, index) => values.indexOf(value) !== index))];
-}
-
-/** By hand, because the pure part is compiled without the platform's TextEncoder. */
-function utf8Length(text: string): number {
-  let bytes = 0;
-  for (const character of text) {
-    const point = character.codePointAt(0) ?? 0;
-    bytes += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x1_0000 ? 3 : 4;
-  }
-  return bytes;
 }
