@@ -129,7 +129,7 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
     const data: SimData = { mark, systemIdentifier, controlState: "other", wal: emptyWal(), standbySignal: true, unfinished: undefined, cutShort: "copy" };
     peer.data = data;
     world.dirty = true;
-    schedule(world, [500, 2_500], `${peer.name}: base backup ends`, () => {
+    schedule(world, [800, 1_600], `${peer.name}: base backup ends`, () => {
       if (!job.current() || peer.data !== data) return job.end();
       job.end();
       if (cutShort(world, peer, "copy")) return;

@@ -8,6 +8,7 @@ import { chance } from "../random.ts";
 import { nextNumber, schedule, tell } from "./agenda.ts";
 import { admitSessions, endSessions, look, writeRecord } from "./commits.ts";
 import { checkSilence, closeConnections, ensureReceiver } from "./connections.ts";
+import { soon } from "./sitter.ts";
 import type { SimData, SimJob, SimPeer, SimServer, World } from "./types.ts";
 import { walEnd } from "./wal.ts";
 
@@ -23,6 +24,7 @@ export function beginJob(world: World, peer: SimPeer, kind: SimJob["kind"]): { c
     current,
     end: () => {
       if (current() && sitter) sitter.job = undefined;
+      soon(world, peer);
     },
   };
 }
@@ -117,6 +119,7 @@ export function endServer(world: World, peer: SimPeer, how: SimPeer["stopped"]["
   closeConnections(world, peer, server);
   checkSilence(world);
   world.dirty = true;
+  soon(world, peer);
 }
 
 const STOP_POLL_MS: Ms = 40;

@@ -89,7 +89,8 @@ export function addPeer(world: World): SimPeer {
     faults: { loseAnswer: false, landLateMs: undefined, delayWritesMs: 0, lagMs: 0, crashInPromotion: false, breakJob: false },
   };
   world.peers.push(peer);
-  startSitter(world, peer);
+  // one after the other, so that A has the lowest election node
+  schedule(world, 120 * (world.peers.length - 1), `the sitter of ${name} starts`, () => startSitter(world, peer));
   return peer;
 }
 
