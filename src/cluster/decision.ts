@@ -156,6 +156,7 @@ export interface Replacing {
   readonly version: number;
   readonly incarnation: Incarnation;
   readonly token: string;
+  readonly checkpointed: boolean;
 }
 
 export const NEW_MEMORY: Memory = {

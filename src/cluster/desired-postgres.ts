@@ -1,6 +1,6 @@
 // What the running server should be, as a function of the state *as read*, of what this peer is in the middle of, and of what is seen. Never of a state about to be written.
 
-import { NOBODY, type PostgresSettings } from "./observation.ts";
+import { NOBODY, type PostgresSettings, type Walsender } from "./observation.ts";
 import { type PrimaryScene, presentAs, type Scene, sameNames, streamsFrom, walsenderOf } from "./step.ts";
 import type { PeerAddress, PeerEntry } from "./state.ts";
 
@@ -21,13 +21,27 @@ export function requiredNames(scene: Scene): readonly string[] {
   return requiredStandbys(scene).map((peer) => peer.pgUrl);
 }
 
-/** Every required standby is there, by its walsender, which has applied the list as it stands. */
+/**
+ * Commits wait for all that are required: the list is in force for new processes, the first one is there, and every walsender has applied it. A
+ * walsender that still has an older list releases commits by that, whoever it serves; and of two that bear one name, each has a vote.
+ */
 export function requiredInForce(scene: PrimaryScene): boolean {
   const required = requiredStandbys(scene);
   if (!sameNames(scene.server.settings.syncNames, requiredNames(scene))) return false;
-  return required.every((peer, i) => {
-    const walsender = walsenderOf(scene.server, peer);
-    return walsender === undefined ? i > 0 : walsender.syncPriority === i + 1;
+  const first = required[0];
+  return (!first || walsenderOf(scene.server, first) !== undefined) && strayWalsender(scene) === undefined;
+}
+
+/** A walsender that shows another priority than the list gives it, or that bears a required name a second time. */
+export function strayWalsender(scene: PrimaryScene): Walsender | undefined {
+  const names = requiredNames(scene).map((name) => name.toLowerCase());
+  const { walsenders } = scene.server;
+  return walsenders.find((walsender) => {
+    const rank = names.indexOf(walsender.name.toLowerCase()) + 1;
+    if (walsender.state === "backup") return false;
+    if (walsender.syncPriority !== rank) return true;
+    const owner = rank > 0 ? requiredStandbys(scene)[rank - 1] : undefined;
+    return owner !== undefined && walsenderOf(scene.server, owner) !== walsender;
   });
 }
 

@@ -116,17 +116,19 @@ export function entryFrom(peer: PeerAddress, incarnation: string | undefined, kn
   return { id, zoneId, ip, pgUrl, backupUrl, incarnation, extra: known?.extra ?? {} };
 }
 
-/** A write of the state, remembered as sent until a newer version is read. */
+/** A write of the state, remembered as sent until a newer version is read. One at a time: no other is sent while its end is not known. */
 export function writeStep(
   scene: Scene,
   what: NonNullable<Memory["sent"]>["what"],
   state: ShardState,
   step: Omit<Step, "action">,
 ): Step {
-  if (scene.memory.sent)
+  const { sent } = scene.memory;
+  const replaces = sent !== undefined && what === "FENCE" && isLost(scene);
+  if (sent && !replaces)
     return {
       ...step,
-      waitingOn: `the outcome of the write sent on version ${scene.memory.sent.version}`,
+      waitingOn: `the outcome of the write sent on version ${sent.version}`,
       lookAgainAfterMs: SOON_MS * 4,
     };
   if (!connected(scene.obs)) return { ...step, waitingOn: "the coordination store, which is out of reach" };
@@ -141,6 +143,13 @@ export function writeStep(
     },
     memory: { ...step.memory, sent: { version: scene.version, token, what, at: scene.obs.now } },
   };
+}
+
+/** What was sent has had no answer for the suspect time: the version is raised, which ends it. */
+export function isLost({ memory, obs }: Scene): boolean {
+  const { sent } = memory;
+  const unknown = obs.store.lastWrite?.token === sent?.token && obs.store.lastWrite?.outcome === "unknown";
+  return sent !== undefined && unknown && obs.now - sent.at >= obs.policy.suspectMs;
 }
 
 /** FENCE: raises the version, so that no write sent before can land any more. */

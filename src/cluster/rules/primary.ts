@@ -102,8 +102,6 @@ function startAgain(scene: Scene, data: Extract<DataObservation, { kind: "presen
     };
   if (!memory.fenced || memory.sent) {
     const because = "PostgreSQL is down here, and starting it writes WAL: no write sent before may land after that";
-    if (memory.sent && obs.now - memory.sent.at >= obs.policy.suspectMs)
-      return fenceStep({ ...scene, memory: { ...memory, sent: undefined } }, because);
     return fenceStep(scene, because);
   }
   if (onTimeline)

@@ -11,6 +11,8 @@ import {
   candidateOf,
   connected,
   fenceStep,
+  IDLE_MS,
+  isLost,
   presentAs,
   type Scene,
   SOON_MS,
@@ -88,24 +90,20 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
     );
     return step.action ? { ...step, rule: "R1", memory: { ...step.memory, rejoining } } : { ...step, rule: "R1" };
   }
-  if (version <= current.version)
-    return (
-      resolveUnknown(scene, because) ?? {
-        rule: "R1",
-        because,
-        settings: NEUTRAL,
-        waitingOn: "a newer version of the state to be read",
-        lookAgainAfterMs: SOON_MS,
-      }
-    );
+  if (version <= current.version) return awaitRaise(scene, because);
   return leaveFork(scene, because);
 }
 
-function resolveUnknown(scene: StandbyScene, because: string): Step | undefined {
-  const { memory, obs } = scene;
-  if (!memory.sent || obs.now - memory.sent.at < obs.policy.opsTimeoutMs) return undefined;
-  const step = fenceStep({ ...scene, memory: { ...memory, sent: undefined } }, because, {}, NEUTRAL);
-  return step.action ? step : undefined;
+/** The version was to be raised; until a newer one is read, nothing is touched. */
+export function awaitRaise(scene: Scene, because: string): Step {
+  if (!scene.memory.sent || isLost(scene)) return { ...fenceStep(scene, because, {}, NEUTRAL), rule: "R1" };
+  return {
+    rule: "R1",
+    because,
+    settings: NEUTRAL,
+    waitingOn: "a newer version of the state to be read",
+    lookAgainAfterMs: SOON_MS,
+  };
 }
 
 function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | "operator"> | undefined {
@@ -137,12 +135,7 @@ function leaveFork(scene: StandbyScene, because: string): Step {
   const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
   const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
   if (!obs.postgres.forks.includes(rejoining.fork) && obs.postgres.forks.length >= obs.policy.forksKeptMax)
-    return {
-      ...base,
-      waitingOn: `room for another fork: ${obs.postgres.forks.length} are kept`,
-      operator: "look through the forks that are kept, and remove those that hold nothing you need",
-      lookAgainAfterMs: 1000,
-    };
+    return { ...base, ...noRoom(obs.postgres.forks.length) };
   if (mark?.incarnation !== rejoining.incarnation)
     return attempt(obs, {
       ...base,
@@ -151,6 +144,15 @@ function leaveFork(scene: StandbyScene, because: string): Step {
   if (obs.store.announced?.incarnation !== rejoining.incarnation)
     return { ...base, waitingOn: "its new incarnation to be published" };
   return attempt(obs, { ...base, action: { kind: "stop", mode: "fast" } });
+}
+
+/** I5: how many forks are kept is bounded; at the bound an operator looks first. */
+export function noRoom(kept: number): Pick<Step, "waitingOn" | "operator" | "lookAgainAfterMs"> {
+  return {
+    waitingOn: `room for another fork: ${kept} are kept`,
+    operator: "look through the forks that are kept, and remove those that hold nothing you need",
+    lookAgainAfterMs: IDLE_MS,
+  };
 }
 
 /** The server is stopped, the new incarnation published: keep the fork, then rewind, else copy. undefined: there is nothing (more) of that to do. */
@@ -208,7 +210,7 @@ export function restore(scene: Scene, because: string): Step {
   return copyStep(scene, source.peer, because, undefined);
 }
 
-function copyStep(scene: Scene, from: PeerEntry, because: string, rejoining: Rejoining | undefined): Step {
+export function copyStep(scene: Scene, from: PeerEntry, because: string, rejoining: Rejoining | undefined): Step {
   return attempt(scene.obs, {
     rule: "R1",
     because: `${because}; a base backup of ${from.id}`,

@@ -2,13 +2,14 @@
 // (1) require both for every commit; (2) note a position, wait until the new one has flushed it, write the generation; (3) require the new one only.
 
 import type { Replacing } from "../decision.ts";
-import { requiredInForce, requiredNames, syncQualified } from "../desired-postgres.ts";
+import { requiredInForce, requiredNames, strayWalsender, syncQualified } from "../desired-postgres.ts";
 import { judgeGone } from "../gone.ts";
 import type { PostgresSettings } from "../observation.ts";
 import {
   candidateOf,
   entryFrom,
   fenceStep,
+  isLost,
   type PrimaryScene,
   presentAs,
   SOON_MS,
@@ -111,6 +112,7 @@ export function replaceSync(scene: PrimaryScene, reason: string, settings: Postg
       version: scene.version,
       incarnation,
       token: `S1:${scene.version}:${obs.nonce}`,
+      checkpointed: false,
     };
     const next = { ...scene, memory: { ...memory, replacing } };
     return {
@@ -137,18 +139,22 @@ function continueReplacing(
   const { server, obs, state } = scene;
   const base = { rule: "S1", because, settings, lookAgainAfterMs: SOON_MS } as const;
   if (!requiredInForce(scene)) {
-    const laggard = server.walsenders.find(
-      (w) => state.sync && w.name === state.sync.pgUrl && w.syncPriority === 1 && candidate.id !== state.sync.id,
-    );
-    const late = obs.now - current.since >= obs.policy.suspectMs;
-    return laggard && late
+    const laggard = strayWalsender(scene);
+    return laggard && obs.now - current.since >= obs.policy.suspectMs
       ? {
           ...base,
-          because: `${because}; the old sync's walsender has not applied the new list`,
+          because: `${because}; the walsender of ${laggard.name} has not applied the new list`,
           action: { kind: "end-walsender", pid: laggard.pid },
         }
       : { ...base, waitingOn: "commits to wait for both the new and the old sync" };
   }
+  // Without a sync nothing waited: that commits wait now is a flag that the checkpointer sets before it does a checkpoint.
+  if (state.sync === null && !current.checkpointed)
+    return {
+      ...base,
+      action: { kind: "checkpoint" },
+      memory: { replacing: { ...current, checkpointed: true } },
+    };
   if (server.marker?.token !== current.token)
     return { ...base, action: { kind: "write-marker", token: current.token } };
   const flushed = walsenderOf(server, candidate)?.flush;
@@ -182,19 +188,12 @@ function continueReplacing(
 export function resolveSent(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
   const { sent } = scene.memory;
   if (!sent) return undefined;
-  const forMs = scene.obs.now - sent.at;
-  const unknown = scene.obs.store.lastWrite?.token === sent.token && scene.obs.store.lastWrite.outcome === "unknown";
-  if (unknown && forMs >= scene.obs.policy.suspectMs) {
-    const raised = fenceStep(
-      { ...scene, memory: { ...scene.memory, sent: undefined } },
-      `the outcome of a write (${sent.what}) on version ${sent.version} is unknown`,
-      {},
-      settings,
-    );
-    if (raised.action) return raised;
+  if (isLost(scene)) {
+    const because = `the outcome of a write (${sent.what}) on version ${sent.version} is unknown`;
+    return fenceStep(scene, because, {}, settings);
   }
   return {
-    rule: sent.what === "other" || sent.what === "T1" ? "FENCE" : sent.what,
+    rule: sent.what === "S1" ? "S1" : "FENCE",
     because: `a write was sent on version ${sent.version}`,
     settings,
     waitingOn: "a newer version of the state to be read",

@@ -1,7 +1,8 @@
 // A running primary, on the claimed timeline: fence after a restart, amend, the gate (P1), switchover (T3), S1, the list of asyncs (A1/A2), isolation (X1), one-node-write (O1).
 
+import { maxLsn } from "../../base/lsn.ts";
 import { isoTime, utf8Length } from "../../base/text.ts";
-import { requiredHold, requiredNames, syncQualified } from "../desired-postgres.ts";
+import { requiredHold, requiredNames, strayWalsender, syncQualified } from "../desired-postgres.ts";
 import type { ElectionEntry, PostgresSettings } from "../observation.ts";
 import {
   candidateOf,
@@ -24,7 +25,7 @@ const NAME_BYTES_MAX = 63;
 
 export function serve(scene: PrimaryScene): Step {
   const { memory, state, server } = scene;
-  if (!memory.fenced) return fenceOrWait(scene);
+  if (!memory.fenced) return fenceFirst(scene);
   const isolated = isolation(scene);
   const settings: PostgresSettings = { syncNames: requiredNames(scene), gate: gateOf(scene, isolated), upstream: null };
   if (isolated)
@@ -65,13 +66,7 @@ export function serve(scene: PrimaryScene): Step {
 }
 
 /** After a restart of the sitter everything is left as it is found, until a version of its own has ended whatever is under way. */
-function fenceOrWait(scene: PrimaryScene): Step {
-  const { memory, obs } = scene;
-  if (memory.sent && obs.now - memory.sent.at >= obs.policy.suspectMs)
-    return fenceStep(
-      { ...scene, memory: { ...memory, sent: undefined } },
-      "this primary's sitter has started anew, and its first write has no answer",
-    );
+function fenceFirst(scene: PrimaryScene): Step {
   return fenceStep(scene, "this primary's sitter has started anew");
 }
 
@@ -121,7 +116,9 @@ export function mayOpen(scene: PrimaryScene): string | undefined {
     state.sync.incarnation === undefined
   )
     return `the sync ${state.sync.id} under the incarnation that the state names`;
-  if (!requiredHold(scene, server.recoveredEnd)) return `${state.sync.id} to hold all that this primary recovered`;
+  // What is here now, not only what was recovered: sessions that X1 or T3 ended may have left commits that the sync lacks.
+  if (!requiredHold(scene, maxLsn(server.recoveredEnd, server.wal.end)) || strayWalsender(scene))
+    return `${state.sync.id} to hold all that this primary recovered`;
   return undefined;
 }
 

@@ -16,7 +16,16 @@ import {
   waited,
 } from "../step.ts";
 import { chainOf, type PeerEntry } from "../state.ts";
-import { continueRejoining, copyIsStale, rejoinIfForked, restore, sourceOf } from "./rejoin.ts";
+import {
+  awaitRaise,
+  continueRejoining,
+  copyIsStale,
+  copyStep,
+  noRoom,
+  rejoinIfForked,
+  restore,
+  sourceOf,
+} from "./rejoin.ts";
 import { resolveForgottenClaim, takeOver } from "./takeover.ts";
 
 export function decideAsStandby(scene: Scene): Step {
@@ -289,25 +298,35 @@ function standbySettings(scene: StandbyScene, upstream: PeerEntry): PostgresSett
   return { syncNames: [NOBODY], gate: open ? "open" : "closed", upstream: { id, zoneId, ip, pgUrl, backupUrl } };
 }
 
-/** An operator's `rebuild`: the data is kept aside and copied anew. */
+/** An operator's `rebuild`: like a fork that is left, by a copy. Not before a newer version was read: a write of S1 may count on what this peer has reported. */
 function rebuild(scene: Scene): Step {
-  const { obs } = scene;
-  const { data, server } = obs.postgres;
+  const { obs, memory, version } = scene;
+  const { data, server, forks } = obs.postgres;
   const because = "an operator asked for this peer to be rebuilt";
+  const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
+  const source = sourceOf(scene);
+  if (source?.peer.id !== scene.state.primary.id)
+    return { ...base, waitingOn: `the primary ${scene.state.primary.id} to serve` };
+  if (server.kind === "standby" && (server.settings.upstream !== null || server.receiver.kind !== "none"))
+    return { ...base, waitingOn: "receiving to stop", memory: { rejoining: undefined } };
   const mark = data.kind === "none" ? undefined : data.mark;
-  if (server.kind !== "stopped") return attempt(obs, { rule: "R1", because, action: { kind: "stop", mode: "fast" } });
-  const fork = mark?.incarnation ?? "unmarked";
-  if (data.kind === "present" && !mark?.incomplete && !obs.postgres.forks.includes(fork)) {
-    if (obs.postgres.forks.length >= obs.policy.forksKeptMax)
-      return {
-        rule: "R1",
-        because,
-        waitingOn: `room for another fork: ${obs.postgres.forks.length} are kept`,
-        operator: "look through the forks that are kept, and remove those that hold nothing you need",
-      };
-    return attempt(obs, { rule: "R1", because, action: { kind: "keep-fork", name: fork }, lookAgainAfterMs: SOON_MS });
+  const rejoining = memory.rejoining ?? {
+    from: source.peer.id,
+    version,
+    incarnation: obs.nonce,
+    fork: mark?.incarnation ?? "unmarked",
+    touched: undefined,
+  };
+  if (version <= rejoining.version) {
+    const step = awaitRaise(scene, because);
+    return { ...step, memory: { ...step.memory, rejoining } };
   }
-  return restore(scene, because);
+  if (server.kind !== "stopped") return attempt(obs, { ...base, action: { kind: "stop", mode: "fast" } });
+  if (data.kind === "present" && !mark?.incomplete && !forks.includes(rejoining.fork)) {
+    if (forks.length >= obs.policy.forksKeptMax) return { ...base, ...noRoom(forks.length) };
+    return attempt(obs, { ...base, action: { kind: "keep-fork", name: rejoining.fork } });
+  }
+  return copyStep(scene, source.peer, because, { ...rejoining, touched: { by: "copy", at: obs.now } });
 }
 
 function stuck(because: string, operator: string): Step {

@@ -10,6 +10,7 @@ import {
   candidateOf,
   entryFrom,
   fenceStep,
+  isLost,
   SOON_MS,
   type StandbyScene,
   type Step,
@@ -204,18 +205,8 @@ function claim(scene: StandbyScene, heir: PeerEntry | undefined): ShardState {
 
 /** From the moment a claim is sent, nothing is received until a newer version is read. After the bound the version is raised, which ends it. */
 function awaitClaim(scene: StandbyScene, found: Case): Step {
-  const { memory, obs } = scene;
   const base = { rule: "T1", because: found.because, settings: STOPPED, lookAgainAfterMs: SOON_MS } as const;
-  const outcome = obs.store.lastWrite?.token === memory.sent?.token ? obs.store.lastWrite?.outcome : undefined;
-  if (outcome === "unknown" && memory.sent && obs.now - memory.sent.at >= obs.policy.suspectMs) {
-    const raised = fenceStep(
-      { ...scene, memory: { ...memory, sent: undefined } },
-      "the outcome of this peer's claim is unknown",
-      {},
-      STOPPED,
-    );
-    if (raised.action) return raised;
-  }
+  if (isLost(scene)) return fenceStep(scene, "the outcome of this peer's claim is unknown", {}, STOPPED);
   return { ...base, waitingOn: "a newer version of the state to be read, since the claim was sent" };
 }
 
