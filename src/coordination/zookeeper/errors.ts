@@ -51,6 +51,16 @@ export function sessionClosed(): ManateeError {
   });
 }
 
+export function callAborted(cause: unknown): ManateeError {
+  return new ManateeError({
+    code: "STORE_CALL_ABORTED",
+    message: "the call to the store was given up by its caller",
+    remedy: "reobserve",
+    hint: "Nothing has to be done: whoever asked no longer wants to know.",
+    cause,
+  });
+}
+
 export function credentialsMalformed(why: string): ManateeError {
   return new ManateeError({
     code: "STORE_CREDENTIALS",

@@ -6,7 +6,7 @@ import type { Ms } from "../../base/units.ts";
 import type { NodeValue, Session, SessionStatus, SessionTicket, StoreOperation, WriteOutcome } from "../port.ts";
 import { toCallersPath, toStorePath } from "./chroot.ts";
 import type { Answer, Connection, Request } from "./connection.ts";
-import { outcomeUnknown, sessionClosed, sessionExpired, unreachable } from "./errors.ts";
+import { callAborted, outcomeUnknown, sessionClosed, sessionExpired, unreachable } from "./errors.ts";
 import type { JuteReader } from "./jute.ts";
 import { Lifetime, type LifetimeContext } from "./lifetime.ts";
 import {
@@ -128,8 +128,7 @@ export class ZooKeeperSession implements Session {
       acl: this.context.credentials.acl,
       toStorePath: (path) => this.storePath(path),
     });
-    if (signal?.aborted === true)
-      return { kind: "unsent", error: unreachable("the write was aborted before it was sent", signal.reason) };
+    if (signal?.aborted === true) return { kind: "unsent", error: callAborted(signal.reason) };
     if (transaction.length === 0) return { kind: "yes", results: [] };
     const large = tooLarge(transaction);
     if (large !== undefined) return { kind: "no", operation: large, refusal: "too-large" };
@@ -175,10 +174,10 @@ export class ZooKeeperSession implements Session {
 
   private ask<T>(signal: AbortSignal | undefined, requests: (settle: Settle<T>) => Request[]): Promise<T> {
     return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
+      if (signal?.aborted === true) throw callAborted(signal.reason);
       const reached = this.reach();
       if (reached.kind === "refused") throw reached.error;
-      const aborted = (): void => reject(signal?.reason);
+      const aborted = (): void => reject(callAborted(signal?.reason));
       signal?.addEventListener("abort", aborted, { once: true });
       const settle: Settle<T> = {
         done: (value) => {
