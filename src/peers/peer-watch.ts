@@ -149,14 +149,24 @@ export class PeerWatch {
     peer: WatchedPeer,
     look: { askedAt: Ms; sitter: SitterKind; port: PortKind; report: NeighbourReport | undefined },
   ): void {
-    const before = JSON.stringify([peer.sitter.kind, peer.postgresPort.kind, peer.report?.postgresHealthy, missedBy(peer)]);
+    const before = JSON.stringify([
+      peer.sitter.kind,
+      peer.postgresPort.kind,
+      peer.report?.postgresHealthy,
+      missedBy(peer),
+    ]);
     // Silence began when we asked, at the latest; an answer or a refusal is of now.
     const now = this.#options.world.clock.now();
     const since = (kind: SitterKind | PortKind) => (kind === "silent" ? look.askedAt : now);
     if (peer.sitter.kind !== look.sitter) peer.sitter = { kind: look.sitter, since: since(look.sitter) };
     if (peer.postgresPort.kind !== look.port) peer.postgresPort = { kind: look.port, since: since(look.port) };
     peer.report = look.report;
-    const after = JSON.stringify([peer.sitter.kind, peer.postgresPort.kind, peer.report?.postgresHealthy, missedBy(peer)]);
+    const after = JSON.stringify([
+      peer.sitter.kind,
+      peer.postgresPort.kind,
+      peer.report?.postgresHealthy,
+      missedBy(peer),
+    ]);
     if (before !== after) this.#options.onChange();
   }
 

@@ -19,7 +19,9 @@ export function otherPeers({ self, store }: Pick<Observation, "self" | "store">)
 }
 
 export function doubtsAbout(before: Observation, now: Observation): readonly PeerId[] {
-  const left = before.store.election.filter(({ peer }) => !now.store.election.some((entry) => entry.peer.id === peer.id));
+  const left = before.store.election.filter(
+    ({ peer }) => !now.store.election.some((entry) => entry.peer.id === peer.id),
+  );
   const lost = lostWalsenders(before, now);
   const upstream = lostUpstream(before, now);
   const doubted = otherPeers(before).filter(
@@ -38,7 +40,10 @@ function lostWalsenders(before: Observation, now: Observation): readonly string[
   return names(before).filter((name) => !present.includes(name));
 }
 
-function lostUpstream(before: Observation, now: Observation): { readonly host: string; readonly port: number } | undefined {
+function lostUpstream(
+  before: Observation,
+  now: Observation,
+): { readonly host: string; readonly port: number } | undefined {
   const from = ({ postgres: { server } }: Observation) =>
     server.kind === "standby" && server.receiver.kind === "streaming" ? server.receiver.from : undefined;
   return from(now) === undefined ? from(before) : undefined;

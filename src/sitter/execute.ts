@@ -40,8 +40,10 @@ export class Executor {
 
   async apply(decision: Decision, observation: Observation): Promise<void> {
     const peers = replicationPeers(observation);
-    this.#store.announce(decision.announce);
-    if (decision.cancelJob && observation.postgres.job) await this.#attempt("cancel-job", () => this.#postgres.cancelJob());
+    // What was decided while cut off says nothing about the election.
+    if (observation.store.connection.kind === "connected") this.#store.announce(decision.announce);
+    if (decision.cancelJob && observation.postgres.job)
+      await this.#attempt("cancel-job", () => this.#postgres.cancelJob());
     const inForce = await this.#applySettings(decision.settings, observation.postgres.server, peers);
     if (decision.action) await this.#act(decision.action, { observation, inForce, peers });
     await this.#remember(observation);
@@ -110,7 +112,11 @@ export class Executor {
   }
 
   /** Whether it was done. One that failed is left alone for a while; looking again brings it back. */
-  async #attempt(kind: string, call: () => Promise<void>, fields: Readonly<Record<string, unknown>> = {}): Promise<boolean> {
+  async #attempt(
+    kind: string,
+    call: () => Promise<void>,
+    fields: Readonly<Record<string, unknown>> = {},
+  ): Promise<boolean> {
     const { clock, log } = this.#world;
     if (this.#backoff.remainingMs(kind, clock.now()) > 0) return false;
     const began = clock.now();
@@ -130,9 +136,13 @@ export class Executor {
   }
 }
 
-function sameSettings(wanted: PostgresSettings, server: Extract<ServerObservation, { kind: "primary" | "standby" }>): boolean {
+function sameSettings(
+  wanted: PostgresSettings,
+  server: Extract<ServerObservation, { kind: "primary" | "standby" }>,
+): boolean {
   const { syncNames, gate, upstream } = server.settings;
-  const sameNames = syncNames.length === wanted.syncNames.length && syncNames.every((name, i) => name === wanted.syncNames[i]);
+  const sameNames =
+    syncNames.length === wanted.syncNames.length && syncNames.every((name, i) => name === wanted.syncNames[i]);
   const sameUpstream = server.kind === "primary" || upstream?.id === wanted.upstream?.id;
   return sameNames && gate === wanted.gate && sameUpstream;
 }

@@ -74,7 +74,8 @@ export class Registrar {
     const operations: StoreOperation[] = there ? [{ kind: "delete", path: this.#path, version: there.version }] : [];
     operations.push({ kind: "create", path: this.#path, data: this.#content, ephemeral: true });
     const outcome = await session.write(operations);
-    if (outcome.kind === "yes") this.#world.log.info("registered as primary for service discovery", { path: this.#path });
+    if (outcome.kind === "yes")
+      this.#world.log.info("registered as primary for service discovery", { path: this.#path });
     return outcome.kind === "yes";
   }
 

@@ -40,7 +40,6 @@ export interface SitterOptions {
   readonly decide: (observation: Observation, memory: Memory) => Decision;
 }
 
-
 export class Sitter implements StatusSource {
   readonly #world: World;
   readonly #postgres: PostgresServer;
@@ -82,7 +81,8 @@ export class Sitter implements StatusSource {
       tickets: new TicketFile({ path: `${config.stateDir}/session.json`, store: coordination.description, world }),
       world,
       onChange,
-      checkIdentity: () => checkIdentity({ world, self: config.self, run: this.#run, limitMs: config.peerProbeLimitMs }),
+      checkIdentity: () =>
+        checkIdentity({ world, self: config.self, run: this.#run, limitMs: config.peerProbeLimitMs }),
       onFatal: (error) => this.#fail(error),
     });
     this.#peers = new PeerWatch({

@@ -182,7 +182,10 @@ export class StoreSession {
   /** What was asked for counts, too: a store that words it differently must not be written to again and again. */
   #says(wanted: Announcement): boolean {
     if (this.#announced === undefined || this.#mayHaveNode) return false;
-    return isSameAnnouncement(this.#announced, wanted) || (this.#asked !== undefined && isSameAnnouncement(this.#asked, wanted));
+    return (
+      isSameAnnouncement(this.#announced, wanted) ||
+      (this.#asked !== undefined && isSameAnnouncement(this.#asked, wanted))
+    );
   }
 
   /** Somebody else may delete our node (an operator, another sitter with our name): then it has to be made again. */

@@ -118,7 +118,9 @@ export class StoreSide {
     const current = this.#end();
     if (!current) return;
     if (current.session.status.kind === "connected")
-      await withLimit({ limitMs: LEAVE_LIMIT_MS, timers: this.#world.timers }, () => current.shard.leave()).catch(() => undefined);
+      await withLimit({ limitMs: LEAVE_LIMIT_MS, timers: this.#world.timers }, () => current.shard.leave()).catch(
+        () => undefined,
+      );
     await current.session.close({ limitMs: LEAVE_LIMIT_MS });
     await this.#options.tickets.keep(undefined);
   }
@@ -164,7 +166,8 @@ export class StoreSide {
       log.info("connected to the store", { server: status.server, sessionTimeoutMs: session.timeoutMs, resumed });
       void this.#options.tickets.keep(session.ticket);
     } else {
-      if (status.kind === "connecting") log.warn("cut off from the store", { store: this.#options.coordination.description });
+      if (status.kind === "connecting")
+        log.warn("cut off from the store", { store: this.#options.coordination.description });
       if (this.#wasConnected) this.#cutOffSince = this.#world.clock.now();
     }
     this.#wasConnected = status.kind === "connected";
@@ -243,7 +246,12 @@ export class StoreSide {
     const { log } = this.#world;
     if (outcome.kind === "yes") log.info("state written", fields);
     else if (outcome.kind === "no") log.info("state not written", { ...fields, refusal: outcome.refusal });
-    else log.warn("state written or not: unknown", { ...fields, sent: outcome.kind === "unknown", error: explainError(outcome.error) });
+    else
+      log.warn("state written or not: unknown", {
+        ...fields,
+        sent: outcome.kind === "unknown",
+        error: explainError(outcome.error),
+      });
   }
 
   async #checkIdentity(): Promise<void> {

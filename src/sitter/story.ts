@@ -6,7 +6,13 @@ import { formatLsn } from "../base/lsn.ts";
 import type { Ms } from "../base/units.ts";
 import { writerOf } from "../cluster/codec.ts";
 import type { Decision } from "../cluster/decision.ts";
-import type { Observation, PeerEvidence, PostgresObservation, ServerObservation, ShardView } from "../cluster/observation.ts";
+import type {
+  Observation,
+  PeerEvidence,
+  PostgresObservation,
+  ServerObservation,
+  ShardView,
+} from "../cluster/observation.ts";
 import { roleOf } from "../cluster/state.ts";
 import type { Log } from "../world/port.ts";
 
@@ -127,7 +133,8 @@ function isNew(before: PostgresObservation["failure"], now: PostgresObservation[
 
 function serverKey(server: ServerObservation | undefined): string {
   if (!server) return "";
-  if (server.kind === "primary") return `primary ${server.settings.gate} ${server.wal.timeline} ${server.settings.syncNames.join()}`;
+  if (server.kind === "primary")
+    return `primary ${server.settings.gate} ${server.wal.timeline} ${server.settings.syncNames.join()}`;
   if (server.kind === "standby") return `standby ${server.wal.timeline} ${receiverOf(server)} ${server.replayPaused}`;
   return server.kind === "stopped" ? `stopped ${server.how}` : server.kind;
 }
@@ -137,13 +144,19 @@ function serverFields(server: ServerObservation): Readonly<Record<string, unknow
     case "primary":
       return { gate: server.settings.gate, syncNames: server.settings.syncNames, timeline: server.wal.timeline };
     case "standby":
-      return { receiver: receiverOf(server), lineage: formatLineage(server.wal), replayPaused: server.replayPaused || undefined };
+      return {
+        receiver: receiverOf(server),
+        lineage: formatLineage(server.wal),
+        replayPaused: server.replayPaused || undefined,
+      };
     case "unresponsive":
       return { reason: server.reason };
     case "stopped":
       return { how: server.how };
     case "starting":
       return {};
+    default:
+      return server satisfies never;
   }
 }
 

@@ -24,13 +24,14 @@ export function buildReport(known: {
   const { self, store } = observation;
   const { data } = observation.postgres;
   const document = store.shard.kind === "document" ? store.shard : undefined;
+  const mark = "mark" in data ? data.mark : undefined;
   return {
     id: self.id,
     run,
     zoneId: self.zoneId,
     shard: config.shard,
     pgUrl: self.pgUrl,
-    incarnation: ("mark" in data ? data.mark?.incarnation : undefined) ?? null,
+    incarnation: mark?.incarnation ?? null,
     systemIdentifier: data.kind === "present" ? data.systemIdentifier : null,
     generation: document?.state.generation ?? null,
     version: document?.version ?? null,
@@ -50,5 +51,6 @@ export function buildReport(known: {
     },
     postgres,
     silent,
+    lastDocument: mark?.lastDocument ?? null,
   };
 }

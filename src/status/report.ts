@@ -15,7 +15,12 @@ export interface PeerReport {
   readonly version: number | null;
   readonly role: "primary" | "sync" | "async" | "deposed" | "none" | null;
   readonly decision: DecisionReport;
-  readonly store: { readonly connected: boolean; readonly sinceMs: number; readonly evaluationOnly: boolean; readonly openToAll: boolean | null };
+  readonly store: {
+    readonly connected: boolean;
+    readonly sinceMs: number;
+    readonly evaluationOnly: boolean;
+    readonly openToAll: boolean | null;
+  };
   readonly postgres: PostgresReport;
   /** Peers that are silent for this one, with since how long (D2's second witness). */
   readonly silent: readonly { readonly id: string; readonly forMs: number }[];

@@ -50,7 +50,9 @@ function httpGet(target: {
         if (bytes > ANSWER_BYTES_MAX) settle("silent");
         else chunks.push(chunk);
       });
-      response.on("end", () => settle({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }));
+      response.on("end", () =>
+        settle({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
+      );
       response.on("error", () => settle("silent"));
     });
     call.end();

@@ -1,0 +1,86 @@
+// `--check`: what the configuration means, and whether this machine fits it. Looks only; starts and changes nothing.
+
+import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { explainError, ManateeError } from "../base/errors.ts";
+import type { SitterConfig } from "../config/types.ts";
+import { findBinaries } from "../postgres/real/binaries.ts";
+
+/** Prints its findings; true if nothing stands in the way. */
+export async function checkMachine(config: SitterConfig): Promise<boolean> {
+  const { self, store, postgres, stateDir, policy } = config;
+  say("peer", self.id);
+  say("zone", self.zoneId);
+  say("shard", `${config.shard} (${config.shardPath})`);
+  say(
+    "store",
+    store.kind === "zookeeper"
+      ? `ZooKeeper ${store.connectString}`
+      : `embedded store in ${store.directory} (not for production)`,
+  );
+  say("session", `${store.sessionTimeoutMs} ms`);
+  say("status", `http://${config.statusHost}:${config.statusPort}/`);
+  say("data", `${postgres.dataDir}${existsSync(postgres.dataDir) ? "" : " (does not exist yet)"}`);
+  say("policy", JSON.stringify(policy));
+  const results = [
+    await checkBinaries(config),
+    checkFolder("dataDir", postgres.dataDir),
+    checkFolder("stateDir", stateDir),
+    checkUser(postgres.dataDir),
+  ];
+  return results.every(Boolean);
+}
+
+async function checkBinaries({ postgres }: SitterConfig): Promise<boolean> {
+  const major = postgres.version ?? versionOf(postgres.dataDir);
+  try {
+    const found = await findBinaries({
+      binDir: postgres.binDir,
+      major: major === undefined ? undefined : Number(major),
+    });
+    say("PostgreSQL", `${found.version} in ${found.binDir} (${found.source})`);
+    if (found.rewind === undefined)
+      process.stderr.write("warning: this PostgreSQL has no pg_rewind: a peer that has forked is copied in full\n");
+    return true;
+  } catch (error) {
+    complain(explainError(error), error instanceof ManateeError ? error.hint : "see the message");
+    return false;
+  }
+}
+
+function versionOf(dataDir: string): string | undefined {
+  const file = `${dataDir}/PG_VERSION`;
+  return existsSync(file) ? readFileSync(file, "utf8").trim() : undefined;
+}
+
+/** The folder, or the nearest one above it that is there, can be written to. */
+function checkFolder(key: string, path: string): boolean {
+  let folder = path;
+  while (!existsSync(folder) && folder !== "/") folder = dirname(folder);
+  try {
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    complain(
+      `${key}: ${folder} is not writable by this user`,
+      "run as the user that owns it, or give that user the folder",
+    );
+    return false;
+  }
+}
+
+function checkUser(dataDir: string): boolean {
+  if (process.getuid?.() === 0)
+    process.stderr.write("warning: checked as root; the sitter itself refuses to run as root (sudo -u postgres …)\n");
+  if (!existsSync(dataDir) || process.getuid?.() === 0 || statSync(dataDir).uid === process.getuid?.()) return true;
+  complain(`dataDir: ${dataDir} belongs to another user`, "run the sitter as the owner of the data directory");
+  return false;
+}
+
+function say(what: string, value: string): void {
+  process.stdout.write(`${`${what}:`.padEnd(12)}${value}\n`);
+}
+
+function complain(problem: string, hint: string): void {
+  process.stderr.write(`error: ${problem} (${hint})\n`);
+}
