@@ -108,6 +108,13 @@ function write(world: World, words: readonly string[]): string | undefined {
   return undefined;
 }
 
+/** The name of the last thing that happened. */
+function stepTimes(world: World, times: number): string | undefined {
+  let what: string | undefined;
+  for (let i = 0; i < times; i++) what = stepOnce(world);
+  return what;
+}
+
 function setPolicy(world: World, [key, value]: readonly string[]): void {
   if (key === undefined || value === undefined || !(key in world.policy)) throw new ScriptMistake(`policies: ${Object.keys(world.policy).join(" ")}`);
   const parsed = value === "true" ? true : value === "false" ? false : /^\d+$/.test(value) ? Number(value) : value;
@@ -148,7 +155,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   settle: { usage: "settle [30s]", help: "run until clients can commit and everybody is back; fails if that does not come", run: settle },
   "settle-or-operator": { usage: "settle-or-operator [30s]", help: "the same, or all that are stuck name the operator's command", run: settleOrOperator },
   run: { usage: "run 5s | run until CONDITION [within 30s]", help: "let time pass", run },
-  step: { usage: "step [N]", help: "let the next thing happen", run: (world, [n]) => Array.from({ length: Number(n ?? 1) }, () => stepOnce(world)).join("\n") },
+  step: { usage: "step [N]", help: "let the next thing happen", run: (world, [n]) => stepTimes(world, Number(n ?? 1)) },
   expect: {
     usage: "expect [not] CONDITION",
     help: `fails unless it holds. Conditions: ${Object.values(CONDITIONS).map(({ usage }) => usage.split(":")[0]).join(" | ")}`,

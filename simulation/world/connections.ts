@@ -111,6 +111,7 @@ function report(world: World, peer: SimPeer, receiver: SimReceiver): void {
     const sender = server?.senders.find((sender) => sender.connection === connection);
     if (!server || !sender || world.brokenLinks.has(linkName(peer.name, upstream))) return;
     if (server.frozen) return schedule(world, 100, `${upstream}: frozen, a flush report waits`, deliver);
+    if (sender.flush !== undefined && sender.flush >= flush) return; // a connection keeps the order
     sender.flush = flush;
     if (sender.sent === undefined || sender.sent < flush) sender.sent = flush;
     release(world, source, sender);
@@ -166,7 +167,12 @@ function endSenderSoon(world: World, end: { source: SimPeer; sender: SimWalsende
   const { source, sender, heard } = end;
   const server = source.server;
   schedule(world, heard ? [1, 50] : SILENCE_MS, `${source.name}: walsender of ${sender.peer} ends`, () => {
-    if (server) removeSender(world, server, sender);
+    if (!server) return;
+    removeSender(world, server, sender);
+    // until then a dead walsender of the same name could be the one that counts; the living one reports every so often
+    schedule(world, [100, 1_000], `${source.name} hears from its standbys`, () => {
+      if (source.server === server) for (const other of server.senders) release(world, source, other);
+    });
   });
 }
 
@@ -221,7 +227,7 @@ export function checkSilence(world: World): void {
     schedule(world, SILENCE_MS, `${peer.name}: nothing from ${source.name} for long`, () => {
       if (server.receiver === receiver && receiver.silentSince === since && !server.frozen) dropReceiver(world, peer, server, receiver);
       const sender = source.server?.senders.find(({ connection }) => connection === receiver.connection);
-      if (source.server && sender && receiver.silentSince === since && !source.server.frozen) removeSender(world, source.server, sender);
+      if (sender && receiver.silentSince === since && !source.server?.frozen) endSenderSoon(world, { source, sender, heard: true });
     });
   }
 }

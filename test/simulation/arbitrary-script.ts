@@ -1,0 +1,90 @@
+// Random stories: scripts in the words of the simulator, so that a counter-example can be pasted into a scenario's file.
+
+import fc from "fast-check";
+
+const PEERS = "ABCDE";
+
+export interface StoryOptions {
+  readonly peersMin?: number;
+  readonly peersMax?: number;
+  /** Faults in one story at most. */
+  readonly faultsMax?: number;
+}
+
+/** Time between two faults: some steps of the world, or up to some seconds, mostly short. */
+const pause: fc.Arbitrary<string> = fc.oneof(
+  { weight: 3, arbitrary: fc.integer({ min: 1, max: 40 }).map((n) => `step ${n}`) },
+  { weight: 3, arbitrary: fc.integer({ min: 1, max: 800 }).map((ms) => `run ${ms}ms`) },
+  { weight: 2, arbitrary: fc.integer({ min: 1, max: 12 }).map((s) => `run ${s}s`) },
+);
+
+function faultOf(peers: number): fc.Arbitrary<string> {
+  const peer = fc.constantFrom(...PEERS.slice(0, peers));
+  const one = (word: string): fc.Arbitrary<string> => peer.map((a) => `${word} ${a}`);
+  const timed = (word: string, max: number): fc.Arbitrary<string> =>
+    fc.tuple(peer, fc.integer({ min: 1, max })).map(([a, ms]) => `${word} ${a} ${ms * 100}ms`);
+  const link = (word: string): fc.Arbitrary<string> => fc.tuple(peer, peer).map(([a, b]) => `${word} ${a} ${b}`);
+  return fc.oneof(
+    { weight: 4, arbitrary: one("kill-postgres") },
+    { weight: 3, arbitrary: one("restart-sitter") },
+    { weight: 1, arbitrary: one("kill-sitter") },
+    { weight: 2, arbitrary: one("kill-host") },
+    { weight: 3, arbitrary: one("start-host") },
+    { weight: 1, arbitrary: one("pause") },
+    { weight: 2, arbitrary: one("resume") },
+    { weight: 1, arbitrary: one("pause-postgres") },
+    { weight: 2, arbitrary: one("resume-postgres") },
+    { weight: 2, arbitrary: one("cut-store") },
+    { weight: 3, arbitrary: one("join-store") },
+    { weight: 2, arbitrary: one("expire") },
+    { weight: 2, arbitrary: link("break-link") },
+    { weight: 3, arbitrary: link("heal-link") },
+    { weight: 2, arbitrary: one("lose-answer") },
+    { weight: 2, arbitrary: timed("land-late", 60) },
+    { weight: 1, arbitrary: timed("delay-writes", 30) },
+    { weight: 1, arbitrary: timed("lag-store", 40) },
+    { weight: 2, arbitrary: one("promote") },
+    { weight: 1, arbitrary: fc.constantFrom("stop-store", "start-store", "start-store expired", "freeze", "unfreeze") },
+    { weight: 2, arbitrary: fc.constantFrom("start-store", "unfreeze", "heal") },
+    { weight: 2, arbitrary: one("crash-in-promotion") },
+    { weight: 1, arbitrary: one("break-job") },
+    { weight: 1, arbitrary: one("reap") },
+    { weight: 1, arbitrary: one("fill-disk") },
+    { weight: 1, arbitrary: fc.constantFrom("run until written T1 within 20s", "settle-or-operator 20s").map(() => "run 5s") },
+  );
+}
+
+/** One peer's data is lost at most: what two losses do is for O2. */
+function loss(peers: number): fc.Arbitrary<readonly string[]> {
+  const peer = fc.constantFrom(...PEERS.slice(0, peers));
+  const line = fc.tuple(peer, fc.constantFrom("older", "empty")).map(([a, by]) => [`replace-data ${a} ${by}`]);
+  return fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: line });
+}
+
+/** From a settled shard through faults to their end, when everybody must come back. */
+export function arbitraryStory({ peersMin = 2, peersMax = 5, faultsMax = 14 }: StoryOptions = {}): fc.Arbitrary<readonly string[]> {
+  return fc.integer({ min: peersMin, max: peersMax }).chain((peers) =>
+    fc
+      .record({
+        seed: fc.integer({ min: 1, max: 100_000 }),
+        before: fc.array(fc.tuple(pause, faultOf(peers)), { maxLength: faultsMax }),
+        loss: loss(peers),
+        after: fc.array(fc.tuple(pause, faultOf(peers)), { maxLength: Math.floor(faultsMax / 2) }),
+        last: pause,
+      })
+      .map(({ seed, before, loss, after, last }) => [
+        `seed ${seed}`,
+        ...(peers === 1 ? ["policy oneNodeWriteMode true", "shard 1", "run 5s"] : [`shard ${peers}`]),
+        "writer 150ms",
+        ...before.flat(),
+        ...loss,
+        ...after.flat(),
+        last,
+        "heal",
+        "unfreeze",
+        "run 3s",
+        "writer off",
+        "settle-or-operator 120s",
+      ]),
+  );
+}
