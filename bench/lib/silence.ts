@@ -17,8 +17,8 @@ process.stdin.once("data", function take() {
   server.once("error", () => setImmediate(take));
   server.listen({ port, host: "127.0.0.1", backlog: 1 }, () => {
     for (let i = 0; i < 4; i++) net.connect({ port, host: "127.0.0.1" }).on("error", () => undefined);
-    // The connections are in the queue once their handshake is through, in the kernel; nobody here accepts them.
-    process.kill(process.pid, "SIGSTOP");
+    // Node connects in its next tick. The kernel puts the connections into the queue by itself; nobody here ever accepts them.
+    process.nextTick(() => process.nextTick(() => process.kill(process.pid, "SIGSTOP")));
   });
 });
 `;

@@ -1,0 +1,158 @@
+// Traps of the real PostgreSQL that a whole shard has to get past.
+
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect } from "vitest";
+import { postgresBinaries } from "../support/postgres-binaries.ts";
+import { currentRuntime } from "../support/runtime.ts";
+import { scenario } from "../support/scenario.ts";
+import { runAs } from "../support/unprivileged.ts";
+
+scenario(
+  "T1: a leftover apply delay and recovery target in the sync's postgresql.auto.conf lose nothing at its promotion",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const before = await shard.state();
+    const sync = await shard.sync();
+    await shard.query(sync, "ALTER SYSTEM SET recovery_min_apply_delay = '1h'");
+    await shard.query(sync, "ALTER SYSTEM SET recovery_target_timeline = 'current'");
+    await shard.query(sync, "SELECT pg_reload_conf()");
+    await shard.waitForWrites(50);
+    await (await shard.primary()).killPostgres();
+    await shard.waitFor(
+      "the sync has taken over",
+      ({ state }) => state?.primary.id === before.sync?.id && state?.provisional !== true,
+    );
+    await shard.waitForWrites(20);
+    await shard.waitForChain();
+    await shard.check();
+  },
+);
+
+scenario("I1: synchronous_standby_names emptied by ALTER SYSTEM is noticed and put right", {}, async (shard) => {
+  await shard.writer();
+  const primary = await shard.primary();
+  await shard.query(primary, "ALTER SYSTEM SET synchronous_standby_names = ''");
+  await shard.query(primary, "SELECT pg_reload_conf()");
+  await shard.waitFor("the sync is required again", async () => {
+    const [row] = await shard.query<{ synchronous_standby_names: string }>(primary, "SHOW synchronous_standby_names");
+    return row?.synchronous_standby_names !== "";
+  });
+  expect(readFileSync(join(primary.dataDir, "postgresql.auto.conf"), "utf8")).not.toMatch(
+    /^\s*synchronous_standby_names/m,
+  );
+  await shard.waitForWrites(20);
+  await primary.killPostgres();
+  await shard.waitForWrites(20);
+  await shard.waitForChain();
+  await shard.check();
+});
+
+scenario(
+  "T1: while replay is paused on the sync it doesn't take over; the primary goes on in place",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const before = await shard.state();
+    const [primary, sync] = [await shard.primary(), await shard.sync()];
+    await shard.query(sync, "SELECT pg_wal_replay_pause()");
+    await primary.killPostgres();
+    await shard.waitForWritesOn(primary, 60_000);
+    expect((await shard.state()).primary.id).toBe(before.primary.id);
+    await shard.query(sync, "SELECT pg_wal_replay_resume()");
+    await shard.waitForChain();
+    await shard.check();
+  },
+);
+
+scenario(
+  "a standby configured with fewer connections than its primary says so, and comes back when that is corrected",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const before = await shard.state();
+    const async = await shard.async();
+    await async.stopSitter();
+    await async.configure({ postgres: { parameters: { max_connections: "40" } } });
+    async.startSitter();
+    await shard.waitFor("it says what is wrong", ({ reports }) => {
+      const report = reports[async.name];
+      return (
+        report !== undefined &&
+        /max_connections/.test(JSON.stringify([report.postgres.error, report.postgres.warnings, report.decision]))
+      );
+    });
+    await shard.waitForWrites(20);
+    await async.stopSitter();
+    await async.configure({});
+    async.startSitter();
+    await shard.waitForChain();
+    expect((await shard.state()).primary.id).toBe(before.primary.id);
+    await shard.check();
+  },
+);
+
+scenario(
+  "data of another database is never touched: the peer says what it found, and the shard goes on without it",
+  { peers: 4, started: 3 },
+  async (shard, pair) => {
+    await shard.writer();
+    const fourth = shard.peers[3]!;
+    const binDir = await postgresBinaries(pair.postgres, currentRuntime());
+    execFileSync(
+      join(binDir, "initdb"),
+      [
+        "-D",
+        fourth.dataDir,
+        "-U",
+        "postgres",
+        "-A",
+        "scram-sha-256",
+        "--pwfile",
+        join(shard.folder, "superuser-password"),
+      ],
+      { ...runAs().credentials, cwd: fourth.folder },
+    );
+    const version = readFileSync(join(fourth.dataDir, "global/pg_control"));
+    fourth.startSitter();
+    await shard.waitFor(
+      "it names a way out",
+      ({ reports }) => reports[fourth.name]?.decision.operator !== null && reports[fourth.name] !== undefined,
+    );
+    expect(readFileSync(join(fourth.dataDir, "global/pg_control")).equals(version), "untouched").toBe(true);
+    const state = await shard.state();
+    expect([state.primary, state.sync, ...state.async].map((peer) => peer?.id)).not.toContain(fourth.id);
+    await shard.waitForWrites(20);
+    await shard.check(shard.peers.slice(0, 3));
+  },
+);
+
+scenario(
+  "P1: a client can't connect to a primary before the gate is open, nor replicate with the client's password",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const primary = await shard.primary();
+    const [hba] = await shard.query<{ hba_file: string }>(primary, "SHOW hba_file");
+    const lines = readFileSync(hba?.hba_file ?? "", "utf8").split("\n");
+    const rules = lines.filter((line) => line.trim() !== "" && !line.startsWith("#"));
+    expect(rules.length).toBeGreaterThan(1);
+    expect(
+      rules.filter((line) => /\btrust\b/.test(line)),
+      "no trust over the network",
+    ).toEqual([]);
+    const settings = await shard.query<{ name: string; setting: string }>(
+      primary,
+      "SELECT name, setting FROM pg_settings WHERE name IN ('restart_after_crash', 'fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name",
+    );
+    expect(settings.map(({ name, setting }) => [name, setting])).toEqual([
+      ["fsync", "on"],
+      ["full_page_writes", "on"],
+      ["restart_after_crash", "off"],
+      ["synchronous_commit", "on"],
+    ]);
+    await shard.check();
+  },
+);
