@@ -100,7 +100,7 @@ class Memory implements MemoryStore {
     const client = this.#client(name);
     client.cut = silent ? "silent" : "broken";
     const arrive = (inFlight ?? (this.#options.random.number() < 0.5 ? "arrive" : "lost")) === "arrive";
-    for (const wire of [...client.wires]) {
+    for (const wire of Array.from(client.wires)) {
       if (silent) wire.mute(arrive);
       else wire.break("the connection was reset", arrive);
     }
@@ -110,7 +110,7 @@ class Memory implements MemoryStore {
     const client = this.#client(name);
     client.cut = "no";
     // What vanished meanwhile can't be put back into a stream: such a connection is broken for good.
-    for (const wire of [...client.wires]) if (wire.muted) wire.break("the connection was reset", false);
+    for (const wire of Array.from(client.wires)) if (wire.muted) wire.break("the connection was reset", false);
   }
 
   faultNextWrite(name: string, fault: WriteFault): void {
@@ -168,7 +168,10 @@ class Memory implements MemoryStore {
         ...this.#options,
         listeners,
         connected: () => {
-          if (client.cut === "silent") return;
+          if (client.cut === "silent") {
+            wire.mute(false);
+            return;
+          }
           if (client.cut === "broken" || !this.#server) {
             wire.break("the connection was refused", false);
             return;

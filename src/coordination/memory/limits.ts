@@ -9,9 +9,6 @@ export const WRITE_BYTES: Bytes = 1_000_000;
 export const SESSION_MIN_MS: Ms = 500;
 export const SESSION_MAX_MS: Ms = 600_000;
 
-/** For the store to answer the first message of a connection, where the session's time allows so much. */
-export const WELCOME_LIMIT_MS: Ms = 3000;
-
 /** Between two attempts to connect, doubling from the first to the last: a store on the same machine is back within a moment. */
 export const FIRST_PAUSE_MS: Ms = 20;
 export const LAST_PAUSE_MS: Ms = 320;
@@ -31,3 +28,6 @@ export const readLimitMs = (sessionTimeoutMs: Ms): Ms => (sessionTimeoutMs * 2) 
 
 /** The store waits a little longer than the session's time, so that the client (which counts from its own sending) knows first. */
 export const storeTimeoutMs = (sessionTimeoutMs: Ms): Ms => sessionTimeoutMs * 1.05;
+
+/** For the store to answer the first message of a connection: a silent loss is noticed after two thirds, so the last third has room for two attempts. */
+export const welcomeLimitMs = (sessionTimeoutMs: Ms): Ms => Math.min(3000, sessionTimeoutMs / 6);

@@ -22,7 +22,7 @@ import {
   LOG_INTERVAL_MS,
   pingIntervalMs,
   readLimitMs,
-  WELCOME_LIMIT_MS,
+  welcomeLimitMs,
 } from "./limits.ts";
 import { assertPath } from "./tree.ts";
 
@@ -331,7 +331,7 @@ class StoreSession implements Session {
   }
 
   #silenceLimit(attempt: Attempt): Ms {
-    if (!attempt.welcome) return attempt.startedAt + Math.min(WELCOME_LIMIT_MS, this.#timeoutMs / 3);
+    if (!attempt.welcome) return attempt.startedAt + welcomeLimitMs(this.#timeoutMs);
     return attempt.lastHeardAt + readLimitMs(this.#timeoutMs);
   }
 
