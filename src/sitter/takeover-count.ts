@@ -12,7 +12,9 @@ const ENTRIES_READ = 60;
 export class TakeoverCount {
   readonly #world: World;
   #wallMsByGeneration = new Map<number, number>();
+  /** Of the state when the history was last read, and of the newest one known. */
   #generation: number | undefined;
+  #newest: number | undefined;
   #reading = false;
 
   constructor(world: World) {
@@ -26,12 +28,13 @@ export class TakeoverCount {
 
   /** Reads the history again, beside everything else, where the generation is another than the last time. */
   notice(generation: number, store: ShardStore): void {
-    if (this.#reading || generation === this.#generation) return;
-    this.#reading = true;
-    void this.#read(generation, store);
+    this.#newest = generation;
+    if (!this.#reading && generation !== this.#generation) void this.#read(store);
   }
 
-  async #read(generation: number, store: ShardStore): Promise<void> {
+  async #read(store: ShardStore): Promise<void> {
+    this.#reading = true;
+    const generation = this.#newest;
     try {
       const entries = await store.readHistory({ limit: ENTRIES_READ });
       const takeovers = entries.flatMap(({ state, writtenWallMs }) =>
@@ -41,8 +44,8 @@ export class TakeoverCount {
       this.#generation = generation;
     } catch (error) {
       this.#world.log.debug("history not read", { error: explainError(error) });
-    } finally {
-      this.#reading = false;
     }
+    this.#reading = false;
+    if (this.#newest !== generation) void this.#read(store);
   }
 }
