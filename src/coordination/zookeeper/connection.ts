@@ -297,10 +297,10 @@ export class Connection {
       const now = clock.now();
       if (now - this.lastSentAt >= pingMs) this.ping(now);
       if (now - this.lastHeardAt >= limitMs) {
-        // After a stall of our own process, what the server sent meanwhile is still to be read.
+        // After a stall of our own process, what the server sent meanwhile is still to be read, and the ping just sent to be answered.
         if (now - due < STALL_MS)
           return this.fail(new Error(`nothing heard from ${this.server} for ${Math.round(limitMs)} ms`));
-        this.cancelTimer = timers.after(1, () => check(clock.now()));
+        this.cancelTimer = timers.after(STALL_MS, () => check(now + STALL_MS));
         return;
       }
       schedule();

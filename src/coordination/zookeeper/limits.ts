@@ -33,7 +33,7 @@ export const LAST_PAUSE_MS: Ms = 1000;
 /** A wait for a store that can't be reached is logged again so often. */
 export const LOG_INTERVAL_MS: Ms = 60_000;
 
-/** A timer that comes later than this was held up by our own process: what has arrived meanwhile must be read before it is judged. */
+/** A timer that comes so late was held up by our own process: what arrived meanwhile must be read before it is judged, which takes no longer. */
 export const STALL_MS: Ms = 50;
 
 /** close() where the caller names no limit. */

@@ -20,12 +20,12 @@ function playedStore() {
   return {
     table,
     /** What was asked since the last call; all of it is answered. */
-    answer(there: boolean | undefined): string[] {
+    answer: (there: boolean | undefined): string[] => {
       const now = asked.splice(0);
       for (const { settle } of now) settle(there);
       return now.map(({ what }) => what);
     },
-    settleDeferred(): void {
+    settleDeferred: (): void => {
       const now = deferred;
       deferred = [];
       for (const callback of now) callback();
