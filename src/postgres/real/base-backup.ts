@@ -1,0 +1,201 @@
+// Copies another peer's database into an empty data directory, over the replication protocol, and verifies it. An own client: pg_basebackup is not in
+// every installation, and would take over what must not be (the source's mark).
+
+import { createWriteStream, type WriteStream } from "node:fs";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { dirname, join, normalize } from "node:path";
+import { ManateeError } from "../../base/errors.ts";
+import type { Bytes, Ms } from "../../base/units.ts";
+import type { Timers } from "../../world/port.ts";
+import { streamBackup } from "./backup-stream.ts";
+import { crc32c } from "./crc32c.ts";
+import { flushFileSystem } from "./durable.ts";
+import { manifestProblem, type ReceivedFile } from "./manifest.ts";
+import { MARK_FILE } from "./mark.ts";
+import { type SqlTarget, withConnection } from "./sql.ts";
+import { type TarEntry, TarReader, type TarSink } from "./tar.ts";
+
+export interface BaseBackup {
+  readonly source: SqlTarget;
+  readonly dataDir: string;
+  /** Of the own programs: a copy of another version would be of no use. */
+  readonly major: number;
+  readonly signal: AbortSignal;
+  readonly timers: Timers;
+  readonly onProgress: (progress: { received: Bytes; total: Bytes }) => void;
+  /** Called before anything is written; throws where there is no room for that much. */
+  readonly demandSpace: (bytes: Bytes) => Promise<void>;
+}
+
+/** A copy takes as long as it takes; its end is the other side's, or cancelJob(). */
+const COPY_LIMIT_MS: Ms = 2_000_000_000;
+
+/**
+ * The folder holds but the mark. When it resolves, the copy is complete, verified and durable (not started yet). Errors: `PG_COPY_FAILED`,
+ * `PG_COPY_DAMAGED`, `PG_TABLESPACES`, `PG_VERSION_DIFFERS`.
+ */
+export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
+  const { source, timers, signal } = backup;
+  const files = new FileWriter(backup.dataDir);
+  const tar = new TarReader(files);
+  const manifest: Buffer[] = [];
+  let total = 0;
+  let refused: ManateeError | undefined;
+  try {
+    await withConnection(
+      { ...source, replication: "true" },
+      { limitMs: COPY_LIMIT_MS, timers, signal },
+      async ({ client, query }) => {
+        const version = Number((await query("SHOW server_version_num"))[0]?.["server_version_num"]);
+        demandMajor(Math.floor(version / 10_000), backup.major);
+        const tagged = version >= 150_000;
+        await streamBackup(
+          client,
+          backupCommand(tagged),
+          {
+            announced({ bytes, tablespaces }) {
+              total = bytes;
+              if (tablespaces.length > 0) refused = tablespacesError(tablespaces);
+            },
+            async archiveData(chunk) {
+              if (refused) throw refused;
+              if (files.received === 0) await backup.demandSpace(total);
+              await tar.write(chunk);
+              backup.onProgress({ received: files.received, total });
+            },
+            manifestData(chunk) {
+              manifest.push(chunk);
+              return Promise.resolve();
+            },
+          },
+          tagged,
+        );
+      },
+    );
+    tar.finish();
+  } catch (error) {
+    await files.abandon();
+    if (error instanceof ManateeError) throw error;
+    throw copyFailed(source, error);
+  }
+  const problem = manifestProblem(Buffer.concat(manifest).toString("utf8"), files.all);
+  if (problem !== undefined) throw copyDamaged(source, problem);
+  await writeFile(join(backup.dataDir, "backup_manifest"), Buffer.concat(manifest), { mode: 0o600 });
+  await flushFileSystem(backup.dataDir);
+}
+
+/** With the WAL that it needs to become consistent, so that the source may vanish as soon as the copy is here. */
+function backupCommand(tagged: boolean): string {
+  return tagged
+    ? "BASE_BACKUP (LABEL 'manatee', PROGRESS true, CHECKPOINT 'fast', WAL true, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C')"
+    : "BASE_BACKUP LABEL 'manatee' PROGRESS FAST WAL NOWAIT MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'";
+}
+
+/** Writes entries below a folder; nothing leaves it. */
+class FileWriter implements TarSink {
+  readonly all = new Map<string, ReceivedFile>();
+  received: Bytes = 0;
+  readonly #folder: string;
+  #path = "";
+  #file: WriteStream | undefined;
+  #failure: unknown;
+  #crc = 0;
+  #size = 0;
+  #isFile = false;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async begin(entry: TarEntry): Promise<void> {
+    this.#path = normalize(entry.path).replace(/^\.\//, "");
+    if (this.#path.startsWith("/") || this.#path.split("/").includes(".."))
+      throw new Error(`the copy names a path outside: ${entry.path}`);
+    this.#isFile = entry.kind === "file";
+    this.#crc = 0;
+    this.#size = 0;
+    const target = join(this.#folder, this.#path);
+    if (entry.kind === "folder") {
+      if (this.#path !== ".") await mkdir(target, { recursive: true, mode: 0o700 });
+      return;
+    }
+    if (entry.kind === "link") throw new Error(`the copy holds a link: ${entry.path}`);
+    // The source's mark would make this peer's data pass for the source's. It is verified like the rest, and not written.
+    if (this.#path === MARK_FILE) return;
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    this.#file = createWriteStream(target, { mode: 0o600 });
+    this.#file.on("error", (error) => (this.#failure ??= error));
+  }
+
+  async data(chunk: Buffer): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#crc = crc32c(chunk, this.#crc);
+    this.#size += chunk.length;
+    this.received += chunk.length;
+    if (this.#file && !this.#file.write(chunk)) await once(this.#file, "drain");
+  }
+
+  async end(): Promise<void> {
+    if (!this.#isFile) return;
+    const file = this.#file;
+    this.#file = undefined;
+    if (file) {
+      file.end();
+      await once(file, "close");
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+    this.all.set(this.#path, { size: this.#size, crc32c: this.#crc });
+  }
+
+  async abandon(): Promise<void> {
+    const file = this.#file;
+    if (!file || file.closed) return;
+    file.destroy();
+    await once(file, "close").catch(() => undefined);
+  }
+}
+
+/** What a copy leaves that must not be used: recovery settings of the source's, and files of the moment. */
+export async function finishCopiedFolder(dataDir: string): Promise<void> {
+  await chmod(dataDir, 0o700);
+  await writeFile(join(dataDir, "standby.signal"), "", { mode: 0o600 });
+}
+
+function demandMajor(source: number, own: number): void {
+  if (source === own) return;
+  throw new ManateeError({
+    code: "PG_VERSION_DIFFERS",
+    message: `the source runs PostgreSQL ${source}, and the programs here are of ${own}`,
+    remedy: "operator",
+    hint: `Install PostgreSQL ${source} on this peer, or configure its folder.`,
+  });
+}
+
+function tablespacesError(tablespaces: readonly string[]): ManateeError {
+  return new ManateeError({
+    code: "PG_TABLESPACES",
+    message: `the source has tablespaces outside its data directory (${tablespaces.join(", ")})`,
+    remedy: "operator",
+    hint: "Move their tables to pg_default and drop the tablespaces: a copy of them is not supported.",
+  });
+}
+
+function copyFailed(source: SqlTarget, cause: unknown): ManateeError {
+  return new ManateeError({
+    code: "PG_COPY_FAILED",
+    message: `the copy from ${source.host}:${source.port} was cut short (${cause instanceof Error ? cause.message : String(cause)})`,
+    remedy: "retry",
+    hint: "Look at the source's log, at the network between, and at the space on this disk.",
+    cause,
+  });
+}
+
+function copyDamaged(source: SqlTarget, problem: string): ManateeError {
+  return new ManateeError({
+    code: "PG_COPY_DAMAGED",
+    message: `the copy from ${source.host}:${source.port} does not match its manifest: ${problem}`,
+    remedy: "retry",
+    hint: "Check disk and memory on both machines if it happens again.",
+  });
+}

@@ -1,0 +1,48 @@
+// What the parts of the driver share.
+
+import type { Ms } from "../../base/units.ts";
+import type { PeerAddress } from "../../cluster/state.ts";
+import type { PostgresConfig } from "../../config/types.ts";
+import type { Clock, Log, Random, Timers } from "../../world/port.ts";
+import type { Binaries } from "./binaries.ts";
+import type { Places } from "./places.ts";
+import type { Postmaster } from "./postmaster.ts";
+import type { SqlSession, SqlTarget } from "./sql.ts";
+
+export interface Context {
+  readonly config: PostgresConfig;
+  readonly shard: string;
+  readonly self: PeerAddress;
+  readonly places: Places;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly postmaster: Postmaster;
+  /** This server, as superuser, over the Unix socket. */
+  readonly local: SqlTarget;
+  /** Found once. Errors: `PG_BINARIES_MISSING`. */
+  binaries(): Promise<Binaries>;
+  /** A fresh connection to this server; a longer limit where what is asked takes longer than a look. */
+  sql<T>(use: (session: SqlSession) => Promise<T>, limitMs?: Ms): Promise<T>;
+}
+
+/** Resolves after that time. */
+export function pause(timers: Timers, delayMs: Ms): Promise<void> {
+  return new Promise((resolve) => timers.after(delayMs, resolve));
+}
+
+/** Asks again until it holds; false: not within the limit. `signal` ends the waiting with its reason. */
+export async function waitUntil(
+  { clock, timers }: Pick<Context, "clock" | "timers">,
+  { limitMs, everyMs, signal }: { limitMs: Ms; everyMs: Ms; signal?: AbortSignal },
+  holds: () => Promise<boolean>,
+): Promise<boolean> {
+  const giveUpAt = clock.now() + limitMs;
+  for (;;) {
+    signal?.throwIfAborted();
+    if (await holds()) return true;
+    if (clock.now() >= giveUpAt) return false;
+    await pause(timers, everyMs);
+  }
+}

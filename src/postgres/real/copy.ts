@@ -1,0 +1,199 @@
+// R1: replaces the content of the data directory, by a copy of another peer's or by pg_rewind.
+
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ManateeError } from "../../base/errors.ts";
+import type { DataMark } from "../../cluster/observation.ts";
+import type { PeerAddress } from "../../cluster/state.ts";
+import { finishCopiedFolder, takeBaseBackup } from "./base-backup.ts";
+import { configFileContent, connInfo, endpointOf, reloadableContent, singleUserOptions } from "./configuration.ts";
+import type { Context } from "./context.ts";
+import { readControlFile } from "./control-file.ts";
+import {
+  flushFileSystem,
+  flushFolder,
+  makePrivateFolder,
+  removeDurably,
+  removeTree,
+  writeIfDifferent,
+} from "./durable.ts";
+import { demandSpace } from "./forks.ts";
+import type { JobHandle } from "./jobs.ts";
+import { endProtection, MARK_FILE, protectMark, readMark, writeMark } from "./mark.ts";
+import { demandReplicationPassword, writePassFile } from "./passwords.ts";
+import { runProgram } from "./programs.ts";
+import { type SqlTarget, withConnection } from "./sql.ts";
+
+/** A base backup in place of what is there. Marked as incomplete before anything is removed, until all is durable. */
+export async function copyFrom(
+  context: Context,
+  options: { from: PeerAddress; incarnation: string; job: JobHandle },
+): Promise<void> {
+  const { from, incarnation, job } = options;
+  const { places, config, timers } = context;
+  demandStopped(context);
+  const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
+  const { major } = await context.binaries();
+  await makePrivateFolder(places.own);
+  const before = await readMark(places);
+  const known = before === "malformed" ? undefined : before;
+  const mark: DataMark = {
+    shard: context.shard,
+    incarnation,
+    claim: known?.claim,
+    founding: false,
+    incomplete: true,
+    source: from.id,
+    lastDocument: known?.lastDocument,
+  };
+  await makePrivateFolder(places.dataDir);
+  await writeMark(places, mark);
+  await removeDurably(places.rewindJournal);
+  await removeDurably(places.initdbJournal);
+  for (const name of await readdir(places.dataDir))
+    if (name !== MARK_FILE) await removeTree(join(places.dataDir, name));
+  await takeBaseBackup({
+    source: sourceTarget(context, from, password),
+    dataDir: places.dataDir,
+    major,
+    signal: job.signal,
+    timers,
+    onProgress: ({ received, total }) =>
+      job.progress(`${gigabytes(received)} of ${gigabytes(Math.max(total, received))} GB`),
+    demandSpace: (bytes) => demandSpace(context, places.dataDir, bytes),
+  });
+  await finishCopiedFolder(places.dataDir);
+  await flushFileSystem(places.dataDir);
+  await writeMark(places, { ...mark, incomplete: false });
+}
+
+/** pg_rewind against a running peer. Errors: `PG_REWIND_MISSING`, `PG_REWIND_FAILED`: then a copy leads on. */
+export async function rewindTo(context: Context, from: PeerAddress, job: JobHandle): Promise<void> {
+  const { places, config } = context;
+  demandStopped(context);
+  const { rewind } = await context.binaries();
+  if (rewind === undefined) throw rewindMissing((await context.binaries()).binDir);
+  const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
+  await writePassFile(places, { user: config.replicationUser, password });
+  const mark = await readMark(places);
+  if (mark === undefined || mark === "malformed") throw rewindFailed("the data directory bears no mark");
+  await shutDownCleanly(context, job.signal);
+  await checkpointSource(context, from, password, job.signal);
+  const incomplete: DataMark = { ...mark, incomplete: true };
+  await protectMark(places, incomplete);
+  await runProgram({
+    program: rewind,
+    args: [
+      "--target-pgdata",
+      places.dataDir,
+      "--source-server",
+      `${connInfo(config, context.self, places, from)} dbname='postgres'`,
+      "--no-ensure-shutdown",
+      "--progress",
+    ],
+    signal: job.signal,
+    environment: { PGPASSFILE: places.passFile },
+    onLine: (line) => {
+      if (/\d+\/\d+ kB/.test(line)) job.progress(line.trim());
+    },
+    failure: {
+      code: "PG_REWIND_FAILED",
+      what: "pg_rewind",
+      remedy: "reobserve",
+      hint: "Nothing has to be done: the peer is copied afresh instead.",
+    },
+  });
+  await rm(join(places.dataDir, "recovery.signal"), { force: true });
+  await finishCopiedFolder(places.dataDir);
+  await flushFileSystem(places.dataDir);
+  await endProtection(places, mark);
+}
+
+/**
+ * pg_rewind wants a target that was shut down cleanly. Crash recovery in single-user mode ends with a checkpoint on the own, forked timeline, which
+ * the rewind throws away; standby.signal must be gone for it ("standby mode is not supported by single-user servers").
+ */
+async function shutDownCleanly(context: Context, signal: AbortSignal): Promise<void> {
+  const { places, config } = context;
+  const { state } = await readControlFile(places.dataDir);
+  if (state === "shut down" || state === "shut down in recovery") return;
+  await rm(join(places.dataDir, "standby.signal"), { force: true });
+  await flushFolder(places.dataDir);
+  await writeIfDifferent(places.reloadable, reloadableContent([]));
+  await writeIfDifferent(places.configFile, configFileContent(config, places));
+  const { postgres } = await context.binaries();
+  await runProgram({
+    program: postgres,
+    args: ["--single", "-D", places.dataDir, ...singleUserOptions(places), "template1"],
+    signal,
+    failure: {
+      code: "PG_REWIND_FAILED",
+      what: "crash recovery before the rewind",
+      remedy: "reobserve",
+      hint: "Nothing has to be done: the peer is copied afresh instead.",
+    },
+  });
+}
+
+/** Before 16, pg_rewind reads a just-promoted source's old timeline from its control file until there was a checkpoint. Tried; the role may do so from 15 on. */
+async function checkpointSource(
+  context: Context,
+  from: PeerAddress,
+  password: string,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await withConnection(
+      sourceTarget(context, from, password),
+      { limitMs: context.config.stopLimitMs, timers: context.timers, signal },
+      ({ query }) => query("checkpoint"),
+    );
+  } catch (error) {
+    context.log.debug("no checkpoint on the source before the rewind", { reason: String(error) });
+  }
+}
+
+function sourceTarget({ config, self }: Context, from: PeerAddress, password: string): SqlTarget {
+  const { host, port } = endpointOf(from);
+  // Not by the peer's own name: whoever streams under it would count as the peer.
+  return {
+    host,
+    port: Number(port),
+    user: config.replicationUser,
+    database: "postgres",
+    password,
+    applicationName: `manatee copy ${self.id}`,
+  };
+}
+
+function demandStopped(context: Context): void {
+  if (context.postmaster.process.kind === "stopped") return;
+  throw new ManateeError({
+    code: "PG_RUNNING",
+    message: "the content of the data directory can't be replaced while the server runs",
+    remedy: "reobserve",
+    hint: "Nothing has to be done: the peer decides afresh.",
+  });
+}
+
+function rewindMissing(binDir: string): ManateeError {
+  return new ManateeError({
+    code: "PG_REWIND_MISSING",
+    message: `there is no pg_rewind in ${binDir}`,
+    remedy: "reobserve",
+    hint: "Nothing has to be done: the peer is copied afresh instead; install PostgreSQL's full server package to save time.",
+  });
+}
+
+function rewindFailed(what: string): ManateeError {
+  return new ManateeError({
+    code: "PG_REWIND_FAILED",
+    message: `the rewind failed: ${what}`,
+    remedy: "reobserve",
+    hint: "Nothing has to be done: the peer is copied afresh instead.",
+  });
+}
+
+function gigabytes(bytes: number): string {
+  return (bytes / 1e9).toFixed(2);
+}

@@ -1,0 +1,139 @@
+// What lies in the data directory, without a server.
+
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { ManateeError } from "../../base/errors.ts";
+import type { DataMark, DataObservation } from "../../cluster/observation.ts";
+import { type ControlFile, readControlFile } from "./control-file.ts";
+import { isMissing, readIfThere } from "./durable.ts";
+import { MARK_FILE, readMark } from "./mark.ts";
+import type { Places } from "./places.ts";
+import { readLineage } from "./timeline-history.ts";
+
+/** `major`: of the binaries in use; undefined: not known yet. Rejects only where the disk itself fails. */
+export async function observeData(places: Places, major: number | undefined): Promise<DataObservation> {
+  // What an initdb that was cut short has left is worth nothing.
+  if ((await readIfThere(places.initdbJournal)) !== undefined) return { kind: "none" };
+  let names: string[];
+  try {
+    names = await readdir(places.dataDir);
+  } catch (error) {
+    if (isMissing(error)) return { kind: "none" };
+    return unusable(
+      "PG_DATA_UNREADABLE",
+      `the data directory ${places.dataDir} can't be read (${error instanceof Error ? error.message : String(error)})`,
+      `Give ${places.dataDir} to the user that the sitter runs as.`,
+      undefined,
+    );
+  }
+  if (names.length === 0) return { kind: "none" };
+  const mark = await readMark(places);
+  if (mark === "malformed")
+    return unusable(
+      "PG_MARK_MALFORMED",
+      `the mark ${join(places.dataDir, MARK_FILE)} can't be understood`,
+      "Move the data directory aside and let the peer be rebuilt, unless it is the only copy: then restore that file.",
+      undefined,
+    );
+  if (mark?.incomplete === true)
+    return unusable(
+      "PG_DATA_INCOMPLETE",
+      "a copy or a rewind into the data directory has not ended",
+      "Wait for it, or let the peer be rebuilt.",
+      mark,
+    );
+  return (await refusal(places, names, major, mark)) ?? present(places, names, mark);
+}
+
+/** The major version in PG_VERSION; undefined: no data. */
+export async function dataMajor(places: Places): Promise<number | undefined> {
+  const major = Number.parseInt((await readIfThere(join(places.dataDir, "PG_VERSION"))) ?? "", 10);
+  return Number.isInteger(major) ? major : undefined;
+}
+
+/** The newest timeline that the control file knows of. */
+export function newestTimeline(control: ControlFile): number {
+  return Math.max(control.checkpointTimeline, control.minRecoveryTimeline);
+}
+
+async function refusal(
+  places: Places,
+  names: readonly string[],
+  major: number | undefined,
+  mark: DataMark | undefined,
+): Promise<DataObservation | undefined> {
+  const { uid, mode } = await stat(places.dataDir);
+  const self = process.geteuid?.();
+  if (uid !== self)
+    return unusable(
+      "PG_DATA_OWNER",
+      `the data directory ${places.dataDir} belongs to user ${uid}, and the sitter runs as ${self}`,
+      `Run chown -R for ${places.dataDir}, or run the sitter as its owner.`,
+      mark,
+    );
+  if ((mode & 0o027) !== 0)
+    return unusable(
+      "PG_DATA_MODE",
+      `the data directory ${places.dataDir} has mode ${(mode & 0o777).toString(8)}, and PostgreSQL accepts 700 or 750`,
+      `Run chmod 700 ${places.dataDir}.`,
+      mark,
+    );
+  if (!names.includes("PG_VERSION") || !names.includes("global"))
+    return unusable(
+      "PG_DATA_NOT_POSTGRES",
+      `${places.dataDir} is not empty and is no PostgreSQL data directory`,
+      "Point the configuration at the data directory, or move what is in there elsewhere.",
+      mark,
+    );
+  const version = await dataMajor(places);
+  if (major !== undefined && version !== major)
+    return unusable(
+      "PG_DATA_VERSION",
+      `the data directory is of PostgreSQL ${version}, and the programs are of ${major}`,
+      `Install PostgreSQL ${version}, or upgrade the data on all peers.`,
+      mark,
+    );
+  return undefined;
+}
+
+async function present(places: Places, names: readonly string[], mark: DataMark | undefined): Promise<DataObservation> {
+  let control: ControlFile;
+  try {
+    control = await readControlFile(places.dataDir);
+  } catch (error) {
+    if (error instanceof ManateeError) return unusable(error.code, error.message, error.hint, mark);
+    throw error;
+  }
+  return {
+    kind: "present",
+    mark,
+    systemIdentifier: control.systemIdentifier,
+    controlState: names.includes("backup_label") ? "recovery" : controlState(control),
+    lineage: await readLineage(places.dataDir, newestTimeline(control)),
+    checkpoint: control.checkpoint,
+    standbySignal: names.includes("standby.signal"),
+  };
+}
+
+/** A backup that was never started (backup_label) still bears the state of its source; hence not from here. */
+function controlState({ state }: ControlFile): "production" | "shutdown" | "recovery" | "other" {
+  switch (state) {
+    case "in production":
+    case "in crash recovery":
+    case "shutting down":
+      return "production";
+    case "shut down":
+      return "shutdown";
+    case "in archive recovery":
+    case "shut down in recovery":
+      return "recovery";
+    case "starting up":
+      return "other";
+    default:
+      return state satisfies never;
+  }
+}
+
+function unusable(code: string, message: string, hint: string, mark: DataMark | undefined): DataObservation {
+  return { kind: "unusable", code, message, hint, mark };
+}

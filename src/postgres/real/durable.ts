@@ -1,0 +1,87 @@
+// Files that must survive a power cut: written beside, flushed, renamed, and the folder flushed. Used for the mark, configuration and password files.
+
+import { spawn } from "node:child_process";
+import { mkdir, open, readFile, rename, rm, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/** Atomic and durable: whoever reads sees the old content or all of the new. */
+export async function writeDurably(path: string, content: string, mode = 0o600): Promise<void> {
+  const temporary = `${path}.new`;
+  const handle = await open(temporary, "w", mode);
+  try {
+    await handle.writeFile(content);
+    await handle.chmod(mode);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+  await flushFolder(dirname(path));
+}
+
+/** Writes only where the content differs; says whether it wrote. */
+export async function writeIfDifferent(path: string, content: string, mode = 0o600): Promise<boolean> {
+  if ((await readIfThere(path)) === content) return false;
+  await writeDurably(path, content, mode);
+  return true;
+}
+
+/** undefined: there is no such file. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Says whether there was one. */
+export async function removeDurably(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+  await flushFolder(dirname(path));
+  return true;
+}
+
+export async function flushFolder(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A folder of our own, closed to others. */
+export async function makePrivateFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+}
+
+/** Flushes the whole file system under `path`: one call in place of one fsync for each of thousands of files. */
+export function flushFileSystem(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn("sync", ["-f", path], { stdio: "ignore" });
+    child.once("error", reject);
+    child.once("exit", (status) =>
+      status === 0 ? resolve() : reject(new Error(`sync -f ${path} ended with ${status}`)),
+    );
+  });
+}
+
+export async function removeTree(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}
+
+export function isMissing(error: unknown): boolean {
+  return errorCode(error) === "ENOENT";
+}
+
+export function errorCode(error: unknown): string | undefined {
+  if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
+}

@@ -1,0 +1,40 @@
+// Where the driver keeps its own files. Beside the data directory, not in it: copies and rewinds carry over what lies inside.
+
+import { basename, dirname, join } from "node:path";
+import type { PostgresConfig } from "../../config/types.ts";
+
+export interface Places {
+  readonly dataDir: string;
+  /** Folder (0700) of everything generated. */
+  readonly own: string;
+  readonly socketDir: string;
+  /** The server's `config_file`: the operator's file, the parameters of our configuration, then `reloadable`. */
+  readonly configFile: string;
+  readonly reloadable: string;
+  readonly hbaFile: string;
+  /** libpq's, for primary_conninfo and pg_rewind. */
+  readonly passFile: string;
+  readonly serverLog: string;
+  /** There while initdb runs: what is in the data directory meanwhile is worth nothing. */
+  readonly initdbJournal: string;
+  /** There while pg_rewind runs, with the mark that holds: pg_rewind puts the source's mark into the data directory. */
+  readonly rewindJournal: string;
+  readonly forksDir: string;
+}
+
+export function placesOf(config: PostgresConfig): Places {
+  const own = join(dirname(config.dataDir), `${basename(config.dataDir)}.manatee`);
+  return {
+    dataDir: config.dataDir,
+    own,
+    socketDir: config.socketDir ?? join(own, "socket"),
+    configFile: join(own, "postgresql.conf"),
+    reloadable: join(own, "reloadable.conf"),
+    hbaFile: join(own, "pg_hba.conf"),
+    passFile: join(own, "pgpass"),
+    serverLog: join(own, "server.log"),
+    initdbJournal: join(own, "initdb-under-way"),
+    rewindJournal: join(own, "rewind-under-way.json"),
+    forksDir: config.forksDir,
+  };
+}

@@ -1,0 +1,222 @@
+// The server's process: spawned or adopted, watched, stopped. Knows nothing of SQL.
+
+import { spawn } from "node:child_process";
+import { open, realpath, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ManateeError } from "../../base/errors.ts";
+import type { Ms } from "../../base/units.ts";
+import type { Clock, Timers } from "../../world/port.ts";
+import { readIfThere } from "./durable.ts";
+import { cleanEnvironment } from "./environment.ts";
+import type { Places } from "./places.ts";
+import {
+  commandLine,
+  isAlive,
+  isPostgres,
+  postgresProcessesOn,
+  processState,
+  signalProcess,
+  startedAtSeconds,
+  workingDirectory,
+} from "./processes.ts";
+
+/** How soon the death of a server that is not our child is seen. */
+const ADOPTED_POLL_MS = 25;
+/** What postmaster.pid and /proc may differ in the time of the start. */
+const START_TIME_TOLERANCE_SECONDS = 2;
+/** An immediate stop leaves backends this long to end, before they are killed. */
+const IMMEDIATE_LIMIT_MS = 2000;
+/** A killed process is gone at once, unless it hangs in the kernel (frozen storage). */
+const KILLED_LIMIT_MS = 5000;
+const POLL_MS = 5;
+
+export type ServerProcess =
+  | { readonly kind: "stopped"; readonly since: Ms; readonly how: "not-started" | "stopped" | "exited" }
+  | { readonly kind: "running"; readonly since: Ms; readonly pid: number; readonly adopted: boolean }
+  /** Somebody else's postmaster on our data directory. */
+  | { readonly kind: "foreign"; readonly since: Ms; readonly pid: number };
+
+export class Postmaster {
+  readonly #places: Places;
+  readonly #clock: Clock;
+  readonly #timers: Timers;
+  readonly #onChange: () => void;
+  #process: ServerProcess;
+  #stopping = false;
+  #endWatch: () => void = () => undefined;
+
+  constructor({
+    places,
+    clock,
+    timers,
+    onChange,
+  }: { places: Places; clock: Clock; timers: Timers; onChange: () => void }) {
+    this.#places = places;
+    this.#clock = clock;
+    this.#timers = timers;
+    this.#onChange = onChange;
+    this.#process = { kind: "stopped", since: clock.now(), how: "not-started" };
+  }
+
+  /** As last known; {@link look} finds a server that was started before. */
+  get process(): ServerProcess {
+    return this.#process;
+  }
+
+  /** Adopts the server that runs on the data directory, if there is one that is not known yet. */
+  async look(): Promise<ServerProcess> {
+    if (this.#process.kind === "running") {
+      if (!this.#process.adopted || (await isAlive(this.#process.pid))) return this.#process;
+      this.#ended(this.#process.pid);
+    }
+    const pid = await this.#postmasterPid();
+    if (this.#process.kind === "running") return this.#process;
+    if (pid === undefined) {
+      if (this.#process.kind === "foreign")
+        this.#process = { kind: "stopped", since: this.#clock.now(), how: "stopped" };
+      return this.#process;
+    }
+    const ours = (await commandLine(pid)).includes(`config_file=${this.#places.configFile}`);
+    if (!ours) {
+      if (this.#process.kind !== "foreign") this.#process = { kind: "foreign", since: this.#clock.now(), pid };
+      return this.#process;
+    }
+    this.#process = { kind: "running", since: this.#clock.now(), pid, adopted: true };
+    this.#watchAdopted(pid);
+    return this.#process;
+  }
+
+  /** Starts it detached: it outlives the sitter. What orphans of an earlier server there are is ended first. */
+  async start(postgres: string, args: readonly string[]): Promise<void> {
+    await this.#killAll();
+    if ((await this.#postmasterPid()) !== undefined) await this.#killAll();
+    // A pid file that names a process of somebody else's by now would make the start refuse.
+    await rm(join(this.#places.dataDir, "postmaster.pid"), { force: true });
+    // Append mode: the log can be cut while the server holds it open.
+    const log = await open(this.#places.serverLog, "a", 0o600);
+    try {
+      const child = spawn(postgres, args, {
+        detached: true,
+        cwd: this.#places.own,
+        env: cleanEnvironment(),
+        stdio: ["ignore", log.fd, log.fd],
+      });
+      const pid = await new Promise<number>((resolve, reject) => {
+        child.once("spawn", () => resolve(child.pid as number));
+        child.once("error", reject);
+      });
+      this.#stopping = false;
+      this.#process = { kind: "running", since: this.#clock.now(), pid, adopted: false };
+      child.once("exit", () => this.#ended(pid));
+      if (child.exitCode !== null || child.signalCode !== null) this.#ended(pid);
+      child.unref();
+    } finally {
+      await log.close();
+    }
+  }
+
+  /** SIGHUP. */
+  reload(): void {
+    if (this.#process.kind === "running") signalProcess(this.#process.pid, "SIGHUP");
+  }
+
+  /** A postmaster that is stopped by a signal answers on open connections, and takes no orders. */
+  async isFrozen(): Promise<boolean> {
+    if (this.#process.kind === "stopped") return false;
+    const state = await processState(this.#process.pid);
+    return state === "T" || state === "t";
+  }
+
+  /**
+   * `fast` within the limit; then, or where the postmaster is frozen, by force. Resolves when no process of it is left, orphans
+   * included. Errors: `PG_STOP_FAILED` (a process that even SIGKILL does not end).
+   */
+  async stop(mode: "fast" | "immediate", limitMs: Ms): Promise<void> {
+    const current = await this.look();
+    if (current.kind !== "stopped") {
+      const { pid } = current;
+      this.#stopping = true;
+      const frozen = await this.isFrozen();
+      if (mode === "fast" && !frozen && signalProcess(pid, "SIGINT")) await this.#waitForEnd([pid], limitMs);
+      if (!frozen && (await isAlive(pid)) && signalProcess(pid, "SIGQUIT"))
+        await this.#waitForEnd([pid], IMMEDIATE_LIMIT_MS);
+      if (await isAlive(pid)) signalProcess(pid, "SIGKILL");
+    }
+    await this.#killAll();
+    if (current.kind !== "stopped") this.#ended(current.pid);
+    if (this.#process.kind === "stopped") this.#process = { ...this.#process, how: "stopped" };
+  }
+
+  /** Watches no longer; the server goes on. */
+  release(): void {
+    this.#endWatch();
+  }
+
+  /**
+   * Kills whatever PostgreSQL process works on the data directory: backends of a postmaster that was killed go on, and the next start
+   * would be refused as long as they hold the shared memory.
+   */
+  async #killAll(): Promise<void> {
+    const dataDir = await realpath(this.#places.dataDir).catch(() => this.#places.dataDir);
+    const giveUpAt = this.#clock.now() + KILLED_LIMIT_MS;
+    for (;;) {
+      const left = await postgresProcessesOn(dataDir);
+      if (left.length === 0) return;
+      if (this.#clock.now() > giveUpAt)
+        throw new ManateeError({
+          code: "PG_STOP_FAILED",
+          message: `processes ${left.join(", ")} on ${dataDir} did not end when killed`,
+          remedy: "operator",
+          hint: "Look at the storage under the data directory: a process that can't be killed waits for it; restart the machine.",
+        });
+      for (const pid of left) signalProcess(pid, "SIGKILL");
+      await this.#waitForEnd(left, POLL_MS * 10);
+    }
+  }
+
+  async #waitForEnd(pids: readonly number[], limitMs: Ms): Promise<void> {
+    const giveUpAt = this.#clock.now() + limitMs;
+    for (;;) {
+      const alive = await Promise.all(pids.map((pid) => isAlive(pid)));
+      if (!alive.includes(true) || this.#clock.now() >= giveUpAt) return;
+      await new Promise<void>((resolve) => this.#timers.after(POLL_MS, resolve));
+    }
+  }
+
+  #ended(pid: number): void {
+    if (this.#process.kind === "stopped" || this.#process.pid !== pid) return;
+    this.#endWatch();
+    this.#process = { kind: "stopped", since: this.#clock.now(), how: this.#stopping ? "stopped" : "exited" };
+    this.#stopping = false;
+    this.#onChange();
+  }
+
+  #watchAdopted(pid: number): void {
+    this.#endWatch();
+    let over = false;
+    const poll = () => {
+      void isAlive(pid).then((alive) => {
+        if (over) return;
+        if (!alive) this.#ended(pid);
+        else cancel = this.#timers.after(ADOPTED_POLL_MS, poll);
+      });
+    };
+    let cancel = this.#timers.after(ADOPTED_POLL_MS, poll);
+    this.#endWatch = () => {
+      over = true;
+      cancel();
+    };
+  }
+
+  /** By postmaster.pid, if that process is really the postmaster of this directory, and not one that got its number since. */
+  async #postmasterPid(): Promise<number | undefined> {
+    const lines = (await readIfThere(join(this.#places.dataDir, "postmaster.pid")))?.split("\n");
+    const pid = Number(lines?.[0]);
+    if (!Number.isInteger(pid) || pid <= 1 || !(await isAlive(pid)) || !(await isPostgres(pid))) return undefined;
+    if ((await workingDirectory(pid)) !== (await realpath(this.#places.dataDir))) return undefined;
+    const started = await startedAtSeconds(pid);
+    if (started === undefined || Math.abs(started - Number(lines?.[2])) > START_TIME_TOLERANCE_SECONDS)
+      return undefined;
+    return pid;
+  }
+}

@@ -1,0 +1,86 @@
+// What runs on a data directory, read from /proc: the only file that knows how Linux shows processes.
+
+import { readFile, readdir, readlink } from "node:fs/promises";
+import { basename } from "node:path";
+
+/** Ticks a second in /proc/PID/stat: USER_HZ, 100 on every Linux that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+/** The letter of /proc/PID/stat (`T`: stopped by a signal); undefined: no such process. */
+export async function processState(pid: number): Promise<string | undefined> {
+  return (await statFields(pid))?.[0];
+}
+
+/** A zombie counts as dead: it holds neither sockets nor shared memory any more. */
+export async function isAlive(pid: number): Promise<boolean> {
+  const state = await processState(pid);
+  return state !== undefined && state !== "Z" && state !== "X";
+}
+
+/**
+ * PostgreSQL processes whose working directory is that data directory: postmaster and backends, orphaned ones too (they are in
+ * sessions of their own, so that no process group finds them). `dataDir`: a real path.
+ */
+export async function postgresProcessesOn(dataDir: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const entry of await readdir("/proc")) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    if ((await workingDirectory(pid)) === dataDir && (await isPostgres(pid)) && (await isAlive(pid))) found.push(pid);
+  }
+  return found;
+}
+
+export async function workingDirectory(pid: number): Promise<string | undefined> {
+  const cwd = await linkTarget(`/proc/${pid}/cwd`);
+  return cwd?.replace(/ \(deleted\)$/, "");
+}
+
+/** By its executable: an operator's shell in the data directory is nobody's backend. A replaced binary shows as "(deleted)". */
+export async function isPostgres(pid: number): Promise<boolean> {
+  const exe = await linkTarget(`/proc/${pid}/exe`);
+  return exe !== undefined && basename(exe).startsWith("postgres");
+}
+
+export async function commandLine(pid: number): Promise<string[]> {
+  try {
+    return (await readFile(`/proc/${pid}/cmdline`, "utf8")).split("\0");
+  } catch {
+    return [];
+  }
+}
+
+/** When it started, wall-clock seconds since the epoch (what line 3 of postmaster.pid says, within a second or two). */
+export async function startedAtSeconds(pid: number): Promise<number | undefined> {
+  const ticks = Number((await statFields(pid))?.[19]);
+  const boot = /^btime (\d+)$/m.exec(await readFile("/proc/stat", "utf8"))?.[1];
+  return Number.isFinite(ticks) && boot !== undefined ? Number(boot) + ticks / TICKS_PER_SECOND : undefined;
+}
+
+/** false: there is no such process any more. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The fields behind the command name, which may itself contain blanks and brackets. */
+async function statFields(pid: number): Promise<string[] | undefined> {
+  try {
+    const text = await readFile(`/proc/${pid}/stat`, "utf8");
+    return text.slice(text.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return undefined;
+  }
+}
+
+async function linkTarget(path: string): Promise<string | undefined> {
+  try {
+    return await readlink(path);
+  } catch {
+    return undefined;
+  }
+}

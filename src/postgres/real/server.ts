@@ -1,0 +1,450 @@
+// PostgreSQL of one peer, really: the driver behind the port. Joins the parts; each of them is in a file of its own.
+
+import { explainError, ManateeError } from "../../base/errors.ts";
+import type { Lsn } from "../../base/lsn.ts";
+import type { Ms } from "../../base/units.ts";
+import type { PostgresAction } from "../../cluster/decision.ts";
+import type {
+  DataMark,
+  DataObservation,
+  PostgresObservation,
+  PostgresSettings,
+  ServerObservation,
+} from "../../cluster/observation.ts";
+import type { PeerAddress } from "../../cluster/state.ts";
+import type { PostgresConfig } from "../../config/types.ts";
+import type { PostgresReport } from "../../status/report.ts";
+import type { Clock, Log, Random, Timers } from "../../world/port.ts";
+import type { PostgresServer, ReplicationPeer } from "../port.ts";
+import { type Binaries, findBinaries } from "./binaries.ts";
+import type { Context } from "./context.ts";
+import { copyFrom, rewindTo } from "./copy.ts";
+import { dataMajor, observeData } from "./data-directory.ts";
+import { errorCode } from "./durable.ts";
+import { keepFork, keptForks } from "./forks.ts";
+import { adoptData, initialise } from "./initialise.ts";
+import { type JobHandle, Jobs } from "./jobs.ts";
+import { type Look, lookAtServer } from "./look.ts";
+import { readMark, writeMark } from "./mark.ts";
+import { placesOf } from "./places.ts";
+import { Postmaster } from "./postmaster.ts";
+import { promote } from "./promotion.ts";
+import { describeReport } from "./report.ts";
+import { ServerLog } from "./server-log.ts";
+import { checkpoint, endClients, endReceiver, endWalsender, writeMarker } from "./session-actions.ts";
+import { reloadSettings, writeSettingsFiles } from "./settings.ts";
+import { withConnection } from "./sql.ts";
+import { startServer } from "./start.ts";
+
+export interface RealPostgresOptions {
+  readonly config: PostgresConfig;
+  readonly shard: string;
+  readonly self: PeerAddress;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+}
+
+export function realPostgres(options: RealPostgresOptions): PostgresServer {
+  return new RealPostgres(options);
+}
+
+/** PostgreSQL cuts names at this length, and a cut name is no peer's. */
+const NAME_BYTES_MAX = 63;
+
+/** What is remembered of the server that runs, from one look to the next. */
+interface Running {
+  readonly pid: number;
+  /** Since when it is what it is. */
+  since: Ms;
+  kind: "starting" | "unresponsive" | "primary" | "standby";
+  recoveredEnd: Lsn | undefined;
+  commitsWait: boolean;
+  marker: { token: string; lsn: Lsn } | undefined;
+  look: Look | undefined;
+}
+
+class RealPostgres implements PostgresServer {
+  readonly #context: Context;
+  readonly #jobs: Jobs;
+  readonly #postmaster: Postmaster;
+  readonly #serverLog: ServerLog;
+  readonly #listeners = new Set<() => void>();
+  #binaries: Promise<Binaries> | undefined;
+  #running: Running | undefined;
+  #lastObservation: PostgresObservation | undefined;
+  #lastCheckWall = 0;
+
+  constructor({ config, shard, self, log, clock, timers, random }: RealPostgresOptions) {
+    const places = placesOf(config);
+    const onChange = () => {
+      for (const listener of this.#listeners) listener();
+    };
+    this.#postmaster = new Postmaster({ places, clock, timers, onChange });
+    this.#jobs = new Jobs({ clock, log, onChange });
+    this.#serverLog = new ServerLog(places.serverLog, log);
+    const local = { host: places.socketDir, port: config.port, user: config.superuser, database: "postgres" };
+    this.#context = {
+      config,
+      shard,
+      self,
+      places,
+      log,
+      clock,
+      timers,
+      random,
+      postmaster: this.#postmaster,
+      local,
+      binaries: () => this.#findBinaries(),
+      sql: (use, limitMs = config.probeLimitMs) => withConnection(local, { limitMs, timers }, use),
+    };
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async observe(): Promise<PostgresObservation> {
+    const { places } = this.#context;
+    const major = await this.#findBinaries().then(
+      (binaries) => binaries.major,
+      () => undefined,
+    );
+    const server = await this.#observeServer();
+    const data = await observeData(places, major).catch((error: unknown): DataObservation => this.#diskFailed(error));
+    const forks = await keptForks(places).catch(() => []);
+    this.#lastCheckWall = this.#context.clock.wall();
+    this.#lastObservation = { data, server, job: this.#jobs.job, failure: this.#jobs.failure, forks };
+    return this.#lastObservation;
+  }
+
+  async applySettings(settings: PostgresSettings, peers: readonly ReplicationPeer[]): Promise<void> {
+    this.#demandName();
+    const found = await this.#postmaster.look();
+    if (found.kind !== "running") throw notRunning("settings can't be applied");
+    const changed = await writeSettingsFiles(this.#context, settings, peers);
+    const inForce = this.#running?.pid === found.pid ? this.#running.look?.settings : undefined;
+    if (!changed && inForce !== undefined && sameSettings(inForce, settings)) return;
+    if (this.#running?.kind === "starting") {
+      // No session can be opened to check it; the next look after the start shows what is in force.
+      this.#postmaster.reload();
+      return;
+    }
+    await reloadSettings(this.#context, settings);
+    if (this.#running?.look) this.#running.look = { ...this.#running.look, settings };
+  }
+
+  async perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void> {
+    this.#demandName();
+    const begin = (work: (job: JobHandle) => Promise<void>) =>
+      this.#jobs.begin(action.kind as Parameters<Jobs["begin"]>[0], work);
+    const context = this.#context;
+    switch (action.kind) {
+      case "initdb":
+        return begin(({ signal }) => initialise(context, action.incarnation, signal));
+      case "start":
+        return begin(async ({ signal }) => {
+          await this.#serverLog.begin();
+          await startServer(context, action, { peers, signal, lastWords: () => this.#lastWords() });
+        });
+      case "stop":
+        return this.#stop(action.mode, begin);
+      case "promote":
+        return begin(({ signal }) => promote(context, action.timeline, signal));
+      case "copy":
+        return begin((job) => copyFrom(context, { from: action.from, incarnation: action.incarnation, job }));
+      case "rewind":
+        return begin((job) => rewindTo(context, action.from, job));
+      case "keep-fork":
+        return begin(({ signal }) => keepFork(context, action.name, signal));
+      default:
+        return this.#short(action);
+    }
+  }
+
+  async cancelJob(): Promise<void> {
+    await this.#jobs.cancel();
+  }
+
+  async rememberDocument(document: { version: number; json: string }): Promise<void> {
+    const mark = await readMark(this.#context.places);
+    // While a copy or a rewind is under way it writes the mark itself, from what it read.
+    if (
+      mark === undefined ||
+      mark === "malformed" ||
+      mark.incomplete ||
+      mark.lastDocument?.version === document.version
+    )
+      return;
+    await writeMark(this.#context.places, { ...mark, lastDocument: document });
+  }
+
+  async report(): Promise<PostgresReport> {
+    await this.#serverLog.read();
+    return describeReport({
+      observation: this.#lastObservation,
+      look: this.#running?.look,
+      now: this.#context.clock.now(),
+      lastCheckWall: this.#lastCheckWall,
+      cancelledWaits: this.#serverLog.cancelledWaits,
+    });
+  }
+
+  async close(how: "leave" | "fast"): Promise<void> {
+    await this.#jobs.cancel();
+    if (how === "fast") await this.#postmaster.stop("fast", this.#context.config.stopLimitMs);
+    this.#postmaster.release();
+    this.#listeners.clear();
+  }
+
+  // --- the server as it is
+
+  async #observeServer(): Promise<ServerObservation> {
+    const before = this.#postmaster.process;
+    const found = await this.#postmaster.look();
+    if (found.kind === "stopped") {
+      this.#running = undefined;
+      await this.#serverLog.read();
+      return found;
+    }
+    if (found.kind === "foreign")
+      return {
+        kind: "unresponsive",
+        since: found.since,
+        reason: `process ${found.pid} on this data directory was not started by Manatee`,
+      };
+    if (this.#running?.pid !== found.pid) {
+      this.#running = newRunning(found.pid, found.since);
+      if (before.kind !== "running" && found.adopted) await this.#serverLog.adopt();
+    }
+    const seen = await this.#look(this.#running);
+    await this.#serverLog.read();
+    // It may have ended while it was asked.
+    if (this.#postmaster.process.kind === "stopped") return this.#postmaster.process;
+    return seen;
+  }
+
+  async #look(running: Running): Promise<ServerObservation> {
+    const { config, timers, clock, local, places } = this.#context;
+    const become = (kind: Running["kind"]) => {
+      if (running.kind !== kind) running.since = clock.now();
+      running.kind = kind;
+    };
+    try {
+      const standbyExpected = running.look?.primary === false;
+      const options = { limitMs: config.probeLimitMs, timers, dataDir: places.dataDir, standbyExpected };
+      // Recovery may end while it is asked.
+      const look =
+        (await lookAtServer(local, options)) ?? (await lookAtServer(local, { ...options, standbyExpected: false }));
+      if (look === undefined) throw new TypeError("an incomplete answer");
+      const before = running.look;
+      running.look = look;
+      become(look.primary ? "primary" : "standby");
+      return look.primary ? this.#describePrimary(running, look, before) : describeStandby(running, look);
+    } catch (error) {
+      // Every slot taken is proof of life: what was known stays true.
+      if (errorCode(error) === "53300" && running.look)
+        return running.look.primary
+          ? this.#describePrimary(running, running.look, running.look)
+          : describeStandby(running, running.look);
+      if (errorCode(error) === "57P03" || (running.kind === "starting" && errorCode(error) === "ENOENT")) {
+        become("starting");
+        return { kind: "starting", since: running.since };
+      }
+      become("unresponsive");
+      return { kind: "unresponsive", since: running.since, reason: explainError(error) };
+    }
+  }
+
+  #describePrimary(running: Running, look: Look, before: Look | undefined): ServerObservation {
+    running.recoveredEnd ??= look.wal.end;
+    // Whether commits wait is a flag that the checkpointer sets; it has when it is in its main loop with a list that is not empty.
+    const listBegan =
+      before?.primary === true && before.settings.syncNames.length === 0 && look.settings.syncNames.length > 0;
+    running.commitsWait = (running.commitsWait && !listBegan) || (look.checkpointerIdle && !listBegan);
+    return {
+      kind: "primary",
+      since: running.since,
+      wal: look.wal,
+      recoveredEnd: running.recoveredEnd,
+      commitsWait: running.commitsWait,
+      settings: look.settings,
+      walsenders: look.walsenders,
+      marker: running.marker,
+      clientSessions: look.clientSessions,
+      cannotGoOn: this.#serverLog.cannotGoOn,
+    };
+  }
+
+  #diskFailed(error: unknown): DataObservation {
+    return {
+      kind: "unusable",
+      code: "PG_DATA_UNREADABLE",
+      message: `the data directory can't be read (${explainError(error)})`,
+      hint: "Look at the storage under the data directory.",
+      mark: undefined,
+    };
+  }
+
+  // --- actions
+
+  async #stop(mode: "fast" | "immediate", begin: (work: (job: JobHandle) => Promise<void>) => void): Promise<void> {
+    // A stop ends whatever else is under way: a start, or the waiting for a promotion.
+    if (this.#jobs.job?.kind === "start" || this.#jobs.job?.kind === "promote") await this.#jobs.cancel();
+    begin(() => this.#postmaster.stop(mode, this.#context.config.stopLimitMs));
+    if (mode === "immediate") await this.#jobs.ended();
+  }
+
+  async #short(
+    action: Exclude<
+      PostgresAction,
+      { kind: "initdb" | "start" | "stop" | "promote" | "copy" | "rewind" | "keep-fork" }
+    >,
+  ): Promise<void> {
+    const context = this.#context;
+    try {
+      switch (action.kind) {
+        case "adopt-data":
+          await adoptData(context, action.incarnation, new AbortController().signal);
+          break;
+        case "mark-claim":
+          await this.#changeMark((mark) => ({
+            ...mark,
+            claim: action.version === undefined ? undefined : { version: action.version },
+          }));
+          break;
+        case "renew-incarnation":
+          await this.#changeMark((mark) => ({
+            ...mark,
+            incarnation: action.incarnation,
+            source: action.source,
+            founding: false,
+          }));
+          break;
+        case "write-marker":
+          await this.#writeMarker(action.token);
+          break;
+        case "end-walsender":
+          await endWalsender(context, action.pid);
+          break;
+        case "end-receiver":
+          await endReceiver(context, action.pid);
+          break;
+        case "end-clients":
+          await endClients(context);
+          break;
+        case "checkpoint":
+          await checkpoint(context);
+          break;
+        default:
+          action satisfies never;
+      }
+      this.#jobs.succeeded(action.kind);
+    } catch (error) {
+      this.#jobs.failed(action.kind, error);
+      throw error;
+    }
+  }
+
+  async #writeMarker(token: string): Promise<void> {
+    const lsn = await writeMarker(this.#context, token);
+    if (this.#running) this.#running.marker = { token, lsn };
+  }
+
+  async #changeMark(change: (mark: DataMark) => DataMark): Promise<void> {
+    const mark = await readMark(this.#context.places);
+    if (mark === undefined || mark === "malformed")
+      throw new ManateeError({
+        code: "PG_MARK_MISSING",
+        message: `there is no readable mark in ${this.#context.places.dataDir}`,
+        remedy: "reobserve",
+        hint: "Nothing has to be done: the peer decides afresh.",
+      });
+    await writeMark(this.#context.places, change(mark));
+  }
+
+  /** Names its binaries once; a failure is looked into again each time, since an operator may install them meanwhile. */
+  #findBinaries(): Promise<Binaries> {
+    this.#binaries ??= (async () => {
+      const { config, places, log } = this.#context;
+      const configured = config.version === undefined ? undefined : Number.parseInt(config.version, 10);
+      const binaries = await findBinaries({ binDir: config.binDir, major: configured ?? (await dataMajor(places)) });
+      log.info("PostgreSQL found", {
+        version: binaries.version,
+        folder: binaries.binDir,
+        source: binaries.source,
+        pgRewind: binaries.rewind !== undefined,
+      });
+      return binaries;
+    })().catch((error: unknown) => {
+      this.#binaries = undefined;
+      throw error;
+    });
+    return this.#binaries;
+  }
+
+  async #lastWords(): Promise<string> {
+    await this.#serverLog.read();
+    return this.#serverLog.lastWords();
+  }
+
+  #demandName(): void {
+    const { pgUrl } = this.#context.self;
+    if (Buffer.byteLength(pgUrl) <= NAME_BYTES_MAX) return;
+    throw new ManateeError({
+      code: "PG_NAME_TOO_LONG",
+      message: `the peer's URL ${pgUrl} is longer than ${NAME_BYTES_MAX} bytes, at which PostgreSQL cuts a standby's name`,
+      remedy: "operator",
+      hint: "Shorten host, user or database in the peer's URL.",
+    });
+  }
+}
+
+function newRunning(pid: number, since: Ms): Running {
+  return {
+    pid,
+    since,
+    kind: "starting",
+    recoveredEnd: undefined,
+    commitsWait: false,
+    marker: undefined,
+    look: undefined,
+  };
+}
+
+function describeStandby(running: Running, look: Look): ServerObservation {
+  const { wal, replayed, caughtUpLocally, replayPaused, settings, receiver, walsenders, clientSessions } = look;
+  running.recoveredEnd = undefined;
+  return {
+    kind: "standby",
+    since: running.since,
+    wal,
+    replayed,
+    caughtUpLocally,
+    replayPaused,
+    settings,
+    receiver,
+    walsenders,
+    clientSessions,
+  };
+}
+
+function sameSettings(a: PostgresSettings, b: PostgresSettings): boolean {
+  return (
+    a.gate === b.gate &&
+    a.upstream?.id === b.upstream?.id &&
+    a.upstream?.pgUrl === b.upstream?.pgUrl &&
+    a.syncNames.join("\n") === b.syncNames.join("\n")
+  );
+}
+
+function notRunning(what: string): ManateeError {
+  return new ManateeError({
+    code: "PG_NOT_RUNNING",
+    message: `${what}: the server does not run`,
+    remedy: "reobserve",
+    hint: "Nothing has to be done: the peer decides afresh.",
+  });
+}

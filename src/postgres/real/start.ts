@@ -1,0 +1,132 @@
+// Starts the server as a standby or as a primary.
+
+import { rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ManateeError } from "../../base/errors.ts";
+import type { PostgresAction } from "../../cluster/decision.ts";
+import type { ReplicationPeer } from "../port.ts";
+import { type Context, pause } from "./context.ts";
+import { readControlFile } from "./control-file.ts";
+import { newestTimeline } from "./data-directory.ts";
+import { errorCode, flushFolder, isMissing, makePrivateFolder } from "./durable.ts";
+import { serverArguments, writeSettingsFiles } from "./settings.ts";
+import { removeTimeline, removeTrailingPlaceholders } from "./timeline-history.ts";
+
+export type StartAction = Extract<PostgresAction, { kind: "start" }>;
+
+/** After this time a server that still recovers is no news: the observation says `starting`, and settings can be changed. */
+const SETTLED_MS = 2000;
+const POLL_MS = 15;
+/** A path of a Unix socket: sun_path, with `/.s.PGSQL.65535.lock`. */
+const SOCKET_PATH_MAX = 107;
+
+/** Resolves when it accepts connections, or recovers for so long that others should see it. Errors: `PG_START_FAILED` and of its files. */
+export async function startServer(
+  context: Context,
+  action: StartAction,
+  {
+    peers,
+    signal,
+    lastWords,
+  }: { peers: readonly ReplicationPeer[]; signal: AbortSignal; lastWords: () => Promise<string> },
+): Promise<void> {
+  if ((await context.postmaster.look()).kind !== "stopped")
+    throw refused("a server runs already", "Stop the server on this data directory first.");
+  await prepareSocketFolder(context);
+  await prepareSignals(context, action);
+  await writeSettingsFiles(context, action.settings, peers);
+  const { postgres } = await context.binaries();
+  await context.postmaster.start(postgres, await serverArguments(context));
+  const startedAt = context.clock.now();
+  for (;;) {
+    signal.throwIfAborted();
+    if (context.postmaster.process.kind !== "running")
+      throw refused(`it ended at once: ${await lastWords()}`, `Read the end of ${context.places.serverLog}.`);
+    const answer = await tryConnect(context);
+    if (answer === "accepts") return;
+    const waited = context.clock.now() - startedAt;
+    if (answer === "recovers" && waited > SETTLED_MS) return;
+    if (waited > context.config.startLimitMs)
+      throw refused(
+        `it does not answer ${waited} ms after its start`,
+        "Look at the load of the machine and at the server's log.",
+      );
+    await pause(context.timers, POLL_MS);
+  }
+}
+
+/** A server in recovery refuses sessions with 57P03 until it is consistent. */
+async function tryConnect(context: Context): Promise<"accepts" | "recovers" | "silent"> {
+  try {
+    await context.sql((session) => session.query("select 1"));
+    return "accepts";
+  } catch (error) {
+    if (errorCode(error) === "57P03") return "recovers";
+    // Every slot taken: it accepts, only not us.
+    return errorCode(error) === "53300" ? "accepts" : "silent";
+  }
+}
+
+async function prepareSignals({ places }: Context, action: StartAction): Promise<void> {
+  const standbySignal = join(places.dataDir, "standby.signal");
+  // A leftover of somebody's restore would end recovery at its target.
+  await rm(join(places.dataDir, "recovery.signal"), { force: true });
+  const control = await readControlFile(places.dataDir);
+  if (action.as === "primary") {
+    if (await exists(standbySignal))
+      throw refused("as a primary, but standby.signal is there", "Nothing has to be done: the peer decides afresh.");
+    return;
+  }
+  if (action.unfinishedTimeline !== undefined) {
+    if (newestTimeline(control) >= action.unfinishedTimeline)
+      throw refused(
+        `timeline ${action.unfinishedTimeline} has begun: it is no unfinished promotion`,
+        "Nothing has to be done: the peer decides afresh.",
+      );
+    await removeTimeline(places.dataDir, action.unfinishedTimeline);
+  }
+  await removeTrailingPlaceholders(places.dataDir, newestTimeline(control));
+  // Durable before the server starts: without it, it would write on the old timeline.
+  await writeFile(standbySignal, "", { mode: 0o600, flush: true });
+  await flushFolder(places.dataDir);
+}
+
+/** Superuser without a password comes in by this socket: nobody else may reach it. */
+async function prepareSocketFolder({ places, config }: Context): Promise<void> {
+  const socket = join(places.socketDir, `.s.PGSQL.${config.port}`);
+  if (Buffer.byteLength(socket) > SOCKET_PATH_MAX)
+    throw new ManateeError({
+      code: "PG_SOCKET_FOLDER",
+      message: `the path of the Unix socket ${socket} is longer than ${SOCKET_PATH_MAX} bytes`,
+      remedy: "operator",
+      hint: "Configure a shorter folder for the socket.",
+    });
+  await makePrivateFolder(places.socketDir);
+  const { mode, uid } = await stat(places.socketDir);
+  if ((mode & 0o077) !== 0 || uid !== process.geteuid?.())
+    throw new ManateeError({
+      code: "PG_SOCKET_FOLDER",
+      message: `the folder ${places.socketDir} has mode ${(mode & 0o777).toString(8)} and owner ${uid}: others could come in as superuser`,
+      remedy: "operator",
+      hint: `Give ${places.socketDir} to the sitter's user alone (chmod 700), or configure another folder.`,
+    });
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+function refused(what: string, hint: string): ManateeError {
+  return new ManateeError({
+    code: "PG_START_FAILED",
+    message: `the server does not start: ${what}`,
+    remedy: "reobserve",
+    hint,
+  });
+}

@@ -1,0 +1,96 @@
+// The driver's whole way on real servers: make a database, serve, copy, follow, take over.
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { NOBODY } from "../../src/cluster/observation.ts";
+import { becomeUnprivileged, follow, PostgresBench, settingsWith, type TestPeer } from "../support/postgres.ts";
+
+describe("a database made, copied and promoted", () => {
+  let bench: PostgresBench;
+  let a: TestPeer;
+  let b: TestPeer;
+
+  beforeAll(async () => {
+    becomeUnprivileged();
+    bench = await PostgresBench.open(process.env["MANATEE_TEST_POSTGRES"]);
+    a = await bench.peer("a");
+    b = await bench.peer("b");
+  });
+  afterAll(() => bench.cleanUp());
+
+  it("sees no data before initdb, and a marked, founding database after it (B1)", async () => {
+    expect((await a.observe()).data.kind).toBe("none");
+    const { data } = await a.perform({ kind: "initdb", incarnation: "one" });
+    expect(data).toMatchObject({
+      kind: "present",
+      controlState: "shutdown",
+      standbySignal: false,
+      lineage: { past: [], timeline: 1 },
+      mark: { shard: "test", incarnation: "one", founding: true, incomplete: false },
+    });
+  });
+
+  it("starts as a primary with the settings asked for, gate closed", async () => {
+    await a.perform({ kind: "start", as: "primary", settings: settingsWith(), unfinishedTimeline: undefined });
+    const primary = await a.primary();
+    expect(primary.settings).toEqual({ syncNames: [NOBODY], gate: "closed", upstream: null });
+    await a.until("commits wait", ({ server }) => server.kind === "primary" && server.commitsWait);
+    expect(primary.recoveredEnd).toBeLessThanOrEqual(primary.wal.end);
+  });
+
+  it("opens the gate and stops waiting for anybody when told to (O1)", async () => {
+    await a.apply({ syncNames: [], gate: "open" });
+    expect((await a.primary()).settings).toEqual({ syncNames: [], gate: "open", upstream: null });
+    await a.sql("create table t (n int)");
+    await a.sql("insert into t select generate_series(1, 1000)");
+  });
+
+  it("copies the primary, and follows it", async () => {
+    const { data } = await b.perform({ kind: "copy", from: a.self, incarnation: "two" });
+    expect(data).toMatchObject({
+      kind: "present",
+      standbySignal: true,
+      controlState: "recovery",
+      mark: { incarnation: "two", founding: false, incomplete: false, source: a.self.id },
+    });
+    await follow(b, a);
+    expect((await b.standby()).settings).toEqual({ syncNames: [NOBODY], gate: "open", upstream: a.self });
+    const sender = (await a.primary()).walsenders.find(({ name }) => name === b.self.pgUrl);
+    expect(sender).toMatchObject({ state: "streaming", syncPriority: 0 });
+  });
+
+  it("requires the standby when told to, and shows it applied", async () => {
+    await a.apply({ syncNames: [b.self.pgUrl], gate: "open" });
+    await a.until(
+      "the walsender has applied it",
+      ({ server }) => server.kind === "primary" && server.walsenders[0]?.syncPriority === 1,
+    );
+    await a.sql("insert into t values (1001)");
+    await a.perform({ kind: "write-marker", token: "m1" });
+    const { marker } = await a.primary();
+    expect(marker?.token).toBe("m1");
+    await a.until(
+      "the marker is flushed there",
+      ({ server }) => server.kind === "primary" && (server.walsenders[0]?.flush ?? 0n) >= (marker?.lsn ?? 0n),
+    );
+  });
+
+  it("promotes to exactly the timeline asked for, and the former primary stops", async () => {
+    await a.perform({ kind: "stop", mode: "fast" });
+    expect((await a.observe()).server).toMatchObject({ kind: "stopped", how: "stopped" });
+    await b.apply({ upstream: null });
+    await b.until(
+      "it receives from nobody",
+      ({ server }) => server.kind === "standby" && server.receiver.kind === "none" && server.caughtUpLocally,
+    );
+    await b.perform({ kind: "promote", timeline: 5 });
+    const primary = await b.primary();
+    expect(primary.wal).toMatchObject({ timeline: 5, past: [{ timeline: 1 }] });
+    await b.apply({ syncNames: [], gate: "open" });
+    expect(await b.sql("select count(*)::int as n from t")).toEqual([{ n: 1001 }]);
+  });
+
+  it("lets the former primary follow without a rewind, across the placeholders", async () => {
+    await follow(a, b);
+    expect((await a.standby()).wal).toMatchObject({ timeline: 5 });
+  });
+});
