@@ -29,13 +29,9 @@ function obsolete(description: string) {
 const sessionTimeout = ms(200, 600_000);
 
 const tls = z.strictObject({
-  caFile: key(
-    absolutePath,
-    "Certificates (PEM) of the authorities that the store's certificate must come from.",
-    "those of Node.js",
-  ),
-  certFile: key(absolutePath, "This client's certificate (PEM)."),
-  keyFile: key(absolutePath, "The private key to it (PEM), readable by its owner only."),
+  caFile: required(absolutePath, "Certificates (PEM) of the authorities that the store's certificate must come from."),
+  certFile: required(absolutePath, "This client's certificate (PEM)."),
+  keyFile: required(absolutePath, "The private key to it (PEM), readable by its owner only."),
 });
 
 const zkCfg = z.strictObject({

@@ -9,7 +9,20 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 export type StoreResult = { readonly store: StoreConfig } | { readonly problems: readonly ConfigProblem[] };
 
-export function storeOf(file: Pick<SitterFile, "store" | "zkCfg">, env: Environment): StoreResult {
+/** What a file says of the store; also put together from a tool's options. */
+export interface StoreSource {
+  readonly store?: SitterFile["store"];
+  readonly zkCfg?:
+    | {
+        readonly connStr?: string | undefined;
+        readonly opts?: { readonly sessionTimeout?: number | undefined } | undefined;
+        readonly digest?: string | undefined;
+        readonly tls?: TlsConfig | undefined;
+      }
+    | undefined;
+}
+
+export function storeOf(file: StoreSource, env: Environment): StoreResult {
   if (file.store !== undefined && file.zkCfg !== undefined)
     return { problems: [{ key: "store", message: "stands beside zkCfg", hint: "keep one of the two" }] };
   if (file.store?.kind === "local")
@@ -54,29 +67,15 @@ export function storeOf(file: Pick<SitterFile, "store" | "zkCfg">, env: Environm
         },
       ],
     };
-  if (zk.tls !== undefined && (zk.tls.certFile === undefined) !== (zk.tls.keyFile === undefined))
-    return {
-      problems: [
-        {
-          key: file.store === undefined ? "zkCfg.tls" : "store.tls",
-          message: "has one of certFile and keyFile",
-          hint: "give both, or neither",
-        },
-      ],
-    };
   return {
     store: {
       kind: "zookeeper",
       connectString,
       sessionTimeoutMs: zk.sessionTimeoutMs ?? DEFAULTS.sessionTimeoutMs,
       digest,
-      tls: zk.tls && tlsOf(zk.tls),
+      tls: zk.tls,
     },
   };
-}
-
-function tlsOf(tls: { readonly [K in keyof TlsConfig]?: string | undefined }): TlsConfig {
-  return { caFile: tls.caFile, certFile: tls.certFile, keyFile: tls.keyFile };
 }
 
 /** With a port for each server (2181); undefined: not a list of servers. */

@@ -224,10 +224,7 @@ describe("the sitter's configuration", () => {
     [{ ...least, policy: { rejoin: "never" } }, 'policy.rejoin: must be "automatic" or "manual"'],
     [{ ...least, zkCfg: { connStr: "10.0.0.1:99999" } }, "zkCfg.connStr: is not a list of HOST:PORT"],
     [{ ...least, zkCfg: { connStr: "10.0.0.1", digest: "secret" } }, "zkCfg.digest: must be USER:PASSWORD"],
-    [
-      { ...least, zkCfg: { connStr: "10.0.0.1", tls: { certFile: "/c" } } },
-      "zkCfg.tls: has one of certFile and keyFile",
-    ],
+    [{ ...least, zkCfg: { connStr: "10.0.0.1", tls: { certFile: "/c" } } }, "zkCfg.tls.caFile: is missing"],
     [{ ...least, postgresMgrCfg: { dataDir: "/d" } }, "postgres: stands beside postgresMgrCfg"],
     [
       { ...least, postgres: { dataDir: "/d", version: "13" } },

@@ -1,0 +1,32 @@
+// What the tools are handed in, so that they run against real and simulated stores alike.
+
+import type { StoreConfig } from "../config/types.ts";
+import type { Coordination, NodePath, Session } from "../coordination/port.ts";
+import type { ShardStore } from "../shard/port.ts";
+import type { World } from "../world/port.ts";
+
+export interface AdminContext {
+  readonly world: World;
+  readonly terminal: Terminal;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Of this package. */
+  readonly version: string;
+  /** Stands in what is written, as its author: `manatee-adm of root on db1`. */
+  readonly author: string;
+  /** Asynchronous, so that a driver is loaded only when it is used. */
+  coordination(store: StoreConfig): Promise<Coordination>;
+  shardStore(session: Session, path: NodePath): ShardStore;
+}
+
+export interface Terminal {
+  /** A line on the standard output. */
+  print(line: string): void;
+  /** A line on the standard error output: problems, progress. */
+  note(line: string): void;
+  /** Whether somebody can be asked. */
+  readonly interactive: boolean;
+  /** Whether the standard output may be coloured. */
+  readonly colour: boolean;
+  /** undefined: the input ended. */
+  ask(question: string): Promise<string | undefined>;
+}

@@ -1,0 +1,45 @@
+// Which peer of the document an operator means.
+
+import { ManateeError } from "../base/errors.ts";
+import { shortName } from "../cluster/health-facts.ts";
+import { membersOf, type PeerEntry, type ShardState } from "../cluster/state.ts";
+import { nearest } from "../config/suggest.ts";
+
+/** By the whole name, the first eight characters of it, or the id; or by address. */
+export function findPeer(
+  state: ShardState,
+  { zonename, ip }: { zonename: string | undefined; ip: string | undefined },
+): PeerEntry {
+  const members = membersOf(state);
+  const found = members.filter(
+    (peer) => (zonename === undefined || isCalled(peer, zonename)) && (ip === undefined || peer.ip === ip),
+  );
+  const [first, second] = found;
+  const asked = [zonename, ip].filter((each) => each !== undefined).join(" at ");
+  if (first === undefined) {
+    const meant =
+      zonename === undefined
+        ? undefined
+        : nearest(
+            zonename,
+            members.map((peer) => peer.zoneId),
+          );
+    throw unknown(
+      `no peer of the shard is ${asked}`,
+      meant === undefined
+        ? `The peers are: ${members.map((peer) => `${peer.zoneId} (${peer.ip})`).join(", ")}.`
+        : `Did you mean ${meant}?`,
+    );
+  }
+  if (second !== undefined)
+    throw unknown(`${found.length} peers are ${asked}`, "Name the peer by its whole name with --zonename.");
+  return first;
+}
+
+export function isCalled(peer: PeerEntry, name: string): boolean {
+  return peer.zoneId === name || peer.id === name || shortName(peer) === name;
+}
+
+function unknown(message: string, hint: string): ManateeError {
+  return new ManateeError({ code: "ADMIN_UNKNOWN_PEER", message, remedy: "operator", hint });
+}

@@ -1,0 +1,148 @@
+// The command line: which verb, its help, its exit status. A command's file is imported only when it is the one that is run.
+
+import { Command, CommanderError } from "commander";
+import { explainError, ManateeError } from "../base/errors.ts";
+import { nearest } from "../config/suggest.ts";
+import type { AdminContext } from "./context.ts";
+import { paint } from "./paint.ts";
+import { Failed, WrongUse } from "./wrong-use.ts";
+
+/** 0: done, and all is well. 1: it failed, or there are problems. 2: wrong use. */
+export type ExitStatus = 0 | 1 | 2;
+
+/** What a command's file exports. */
+export interface CommandModule {
+  /** Adds options, help and action. The action sets the status by what `run` returns. */
+  define(command: Command, run: Run): void;
+}
+
+/** Registers what the command does; `options` holds those given before the command, too. */
+export type Run = <Options>(
+  action: (context: AdminContext, options: Options, args: readonly string[]) => Promise<ExitStatus | undefined>,
+) => (...given: unknown[]) => Promise<void>;
+
+interface Verb {
+  readonly summary: string;
+  readonly alias?: string;
+  readonly load: () => Promise<CommandModule>;
+}
+
+export const VERBS: Readonly<Record<string, Verb>> = {
+  show: { summary: "how the shard is", load: () => import("./commands/show.ts") },
+  peers: { summary: "the peers and their roles", load: () => import("./commands/peers.ts") },
+  "pg-status": { summary: "the peers' PostgreSQL, once or repeatedly", load: () => import("./commands/pg-status.ts") },
+  history: { summary: "how the shard came to be as it is", load: () => import("./commands/history.ts") },
+  verify: { summary: "what is wrong, and what to do about it", load: () => import("./commands/verify.ts") },
+  freeze: { summary: "keep the shard from changing by itself", load: () => import("./commands/freeze.ts") },
+  unfreeze: { summary: "let the shard change by itself again", load: () => import("./commands/unfreeze.ts") },
+  promote: { summary: "let a peer change places with the one before it", load: () => import("./commands/promote.ts") },
+  "clear-promote": { summary: "take a request to promote back", load: () => import("./commands/clear-promote.ts") },
+  rebuild: { summary: "copy this host's peer anew", load: () => import("./commands/rebuild.ts") },
+  reap: { summary: "forget a deposed peer that is gone for good", load: () => import("./commands/reap.ts") },
+  takeover: { summary: "force a peer to take over, accepting loss", load: () => import("./commands/takeover.ts") },
+  state: {
+    summary: "print the document; 'state restore' writes a lost one back",
+    alias: "zk-state",
+    load: () => import("./commands/state.ts"),
+  },
+  "zk-active": { summary: "print the election", alias: "active", load: () => import("./commands/zk-active.ts") },
+  "set-onwm": { summary: "switch one-node-write mode", load: () => import("./commands/set-onwm.ts") },
+  "check-lock": {
+    summary: "exit with 1 if a node exists in the store",
+    load: () => import("./commands/check-lock.ts"),
+  },
+  status: { summary: "all shards as JSON (deprecated: see manatee-stat)", load: () => import("./commands/status.ts") },
+  version: { summary: "print the version", load: () => import("./commands/version.ts") },
+};
+
+export async function runAdmin(args: readonly string[], context: AdminContext): Promise<ExitStatus> {
+  let status: ExitStatus = 0;
+  const run: Run =
+    (action) =>
+    async (...given) => {
+      const command = given.at(-1) as Command;
+      status = (await action(context, command.optsWithGlobals() as never, command.args)) ?? 0;
+    };
+  const program = root(context);
+  const chosen = verbOf(args);
+  for (const [name, verb] of Object.entries(VERBS)) {
+    const command = inherit(program.command(name), context).description(verb.summary);
+    if (verb.alias !== undefined) command.alias(verb.alias);
+    if (chosen === name || chosen === verb.alias) (await verb.load()).define(command, run);
+  }
+  try {
+    await program.parseAsync(withoutHelpVerb(args), { from: "user" });
+    return status;
+  } catch (error) {
+    return explain(error, context, chosen);
+  }
+}
+
+function root(context: AdminContext): Command {
+  return inherit(new Command("manatee-adm"), context)
+    .description("Look at a Manatee shard, and change it.")
+    .option("-z, --zk ZK_IPS", "ZooKeeper's servers (also after the command)")
+    .option("-s, --shard SHARD", "the shard's name (also after the command)")
+    .version(context.version, "--version", "print the version")
+    .enablePositionalOptions()
+    .addHelpText(
+      "after",
+      "\nExample:\n  manatee-adm show -z 10.0.0.1:2181,10.0.0.2:2181 -s 1\n\nExit status: 0 done; 1 failed, refused, or problems found; 2 wrong use.",
+    );
+}
+
+/** Commander writes and exits by itself unless told otherwise. */
+function inherit(command: Command, { terminal }: AdminContext): Command {
+  return command
+    .exitOverride()
+    .allowExcessArguments(false)
+    .helpOption("-h, --help", "print this")
+    .configureOutput({ writeOut: (text) => terminal.print(text.replace(/\n$/, "")), writeErr: () => undefined });
+}
+
+/** The verb: the first argument that is neither an option nor the value of one. */
+function verbOf(args: readonly string[]): string | undefined {
+  const given = withoutHelpVerb(args);
+  for (let at = 0; at < given.length; at++) {
+    const arg = given[at] as string;
+    if (/^(-z|-s|--zk|--shard)$/.test(arg)) at++;
+    else if (!arg.startsWith("-")) return arg;
+  }
+  return undefined;
+}
+
+/** `help VERB`, as in the original, is `VERB --help`. */
+function withoutHelpVerb(args: readonly string[]): readonly string[] {
+  if (args.length === 0) return ["--help"];
+  if (args[0] !== "help") return args;
+  return args[1] === undefined ? ["--help"] : [args[1], "--help"];
+}
+
+function explain(error: unknown, { terminal }: AdminContext, verb: string | undefined): ExitStatus {
+  if (error instanceof Failed) return 1;
+  if (error instanceof CommanderError && error.exitCode === 0) return 0;
+  if (error instanceof CommanderError || error instanceof WrongUse) {
+    const known =
+      verb !== undefined && Object.entries(VERBS).some(([name, { alias }]) => verb === name || verb === alias);
+    const message = verb !== undefined && !known ? unknownVerb(verb) : error.message.replace(/^error: /, "");
+    terminal.note(`manatee-adm: ${message}`);
+    terminal.note(`usage: manatee-adm ${known ? `${verb} --help` : "--help"}`);
+    return 2;
+  }
+  terminal.note(`manatee-adm: ${paint(terminal.colour, "red", explainError(error))}`);
+  if (isManateeError(error)) terminal.note(`${error.hint} (${error.code})`);
+  return 1;
+}
+
+function unknownVerb(verb: string): string {
+  const meant = nearest(
+    verb,
+    Object.entries(VERBS).flatMap(([name, { alias }]) => (alias === undefined ? [name] : [name, alias])),
+  );
+  return `unknown command "${verb}"${meant === undefined ? "" : `, did you mean ${meant}?`}`;
+}
+
+/** By shape: two copies of the package may be loaded. */
+function isManateeError(error: unknown): error is ManateeError {
+  return error instanceof Error && "code" in error && "hint" in error;
+}
