@@ -127,11 +127,15 @@ export class Executor {
       this.#backoff.failed(kind, clock.now());
       const known = error instanceof ManateeError ? { code: error.code, hint: error.hint } : {};
       const level = error instanceof ManateeError && error.remedy === "operator" ? "error" : "warn";
-      log[level](`${kind} failed`, { ...fields, ...known, error: explainError(error) });
+      log[level]("action failed", { action: kind, ...fields, ...known, error: explainError(error) });
       return false;
     }
     this.#backoff.succeeded(kind);
-    if (kind !== REMEMBER) log.info(kind, { ...fields, tookMs: Math.round(clock.now() - began) });
+    log[kind === REMEMBER ? "debug" : "info"]("action", {
+      action: kind,
+      ...fields,
+      tookMs: Math.round(clock.now() - began),
+    });
     return true;
   }
 }
@@ -154,11 +158,17 @@ function replicationPeers({ store, self }: Observation): readonly ReplicationPee
   return [...new Set(ips)].sort().map((ip) => ({ ip }));
 }
 
+/** The action's fields as a line of the log shows them: a peer by its id, a position as PostgreSQL writes it. */
 function describe(action: PostgresAction): Readonly<Record<string, unknown>> {
   const { kind: _, ...fields } = action;
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [name, typeof value === "bigint" ? formatLsn(value as Lsn) : value]),
-  );
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, shown(value)]));
+}
+
+function shown(value: unknown): unknown {
+  if (typeof value === "bigint") return formatLsn(value as Lsn);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  if ("id" in value) return value.id;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shown(inner)]));
 }
 
 function isProgrammerError(error: unknown): boolean {

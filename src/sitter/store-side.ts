@@ -163,7 +163,7 @@ export class StoreSide {
     const { session } = this.#current as StoreSession;
     if (status.kind === "connected") {
       const resumed = this.#resumed !== undefined && session.id === this.#resumed.sessionId;
-      log.info("connected to the store", { server: status.server, sessionTimeoutMs: session.timeoutMs, resumed });
+      log.info("session with the store", { server: status.server, sessionTimeoutMs: session.timeoutMs, resumed });
       void this.#options.tickets.keep(session.ticket);
     } else {
       if (status.kind === "connecting")

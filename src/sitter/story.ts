@@ -99,7 +99,8 @@ export class Story {
         hint: failure.hint,
         count: failure.count,
       });
-    if (data.kind === "unusable" && before?.data.kind !== "unusable")
+    // While a job rewrites the data they are no database: that is no reason to call an operator.
+    if (data.kind === "unusable" && !job && (before?.data.kind !== "unusable" || before.job))
       this.#log.error("data directory not usable", { code: data.code, error: data.message, hint: data.hint });
     if (serverKey(before?.server) === serverKey(server)) return;
     this.#log.info("PostgreSQL", { is: server.kind, ...serverFields(server) });
@@ -124,6 +125,7 @@ export class Story {
 function withoutFigures(sentence: string | undefined): string | undefined {
   return sentence
     ?.replaceAll(/\b[0-9A-F]{1,8}\/[0-9A-F]{1,8}\b/g, "#")
+    .replaceAll(/\b\d+(\.\d+)? of \d+(\.\d+)? ?[kMGT]?B\b/g, "#")
     .replaceAll(/\b\d+(\.\d+)? ?(bytes|[kMG]B|ms|s|min|%)(?=\W|$)/g, "#");
 }
 

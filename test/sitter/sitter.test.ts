@@ -185,7 +185,7 @@ describe("PostgreSQL", () => {
     expect(scene.postgres.performed).toEqual([]);
     expect(scene.postgres.applied.length).toBeGreaterThan(10);
     expect(scene.postgres.applied.length).toBeLessThan(25);
-    expect(scene.world.logged("settings failed")[0]).toMatchObject({
+    expect(scene.world.logged("action failed")[0]).toMatchObject({
       level: "error",
       fields: { code: "PG_SETTING_OVERRIDDEN", hint: "Remove it." },
     });

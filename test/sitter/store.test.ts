@@ -118,7 +118,10 @@ describe("this peer's place in the election", () => {
     expect(last().store).toMatchObject({ connection: { kind: "cut-off" }, shard: { kind: "document" } });
     store.start();
     await world.until("it is connected again", () => last().store.connection.kind === "connected");
-    await world.until("it is in the election again", () => nodes(store).length === 1 && last().store.announced !== undefined);
+    await world.until(
+      "it is in the election again",
+      () => nodes(store).length === 1 && last().store.announced !== undefined,
+    );
     expect(store.peek(`${PATH}/state`)?.version).toBe(version);
     expect(nodes(store)[0]?.startsWith(`${SELF.id}-`)).toBe(true);
   });

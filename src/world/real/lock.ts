@@ -1,7 +1,8 @@
 // One process for one data directory. The lock is a file that names its holder by pid *and* start time, so that a pid that was given
 // to another process after a crash or a reboot does not hold it.
 
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 
 /** Two processes can find the same dead holder; each try looks afresh. */
@@ -27,6 +28,7 @@ export function takeLock(path: string): HeldLock {
 
 function create(path: string, content: string): boolean {
   try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     writeFileSync(path, content, { flag: "wx", mode: 0o600 });
     return true;
   } catch (cause) {
