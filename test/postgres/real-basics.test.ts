@@ -91,6 +91,10 @@ describe("a database made, copied and promoted", () => {
 
   it("lets the former primary follow without a rewind, across the placeholders", async () => {
     await follow(a, b);
-    expect((await a.standby()).wal).toMatchObject({ timeline: 5 });
+    await a.until(
+      "it has followed to the new timeline",
+      ({ server }) => server.kind === "standby" && server.wal.timeline === 5 && server.caughtUpLocally,
+    );
+    expect((await a.standby()).wal.past).toEqual((await b.primary()).wal.past);
   });
 });

@@ -14,7 +14,7 @@ export interface ControlFile {
   readonly checkpointTimeline: Timeline;
   /** Of a standby: how far it must replay to be consistent. Timeline 0: none. */
   readonly minRecoveryPoint: Lsn;
-  readonly minRecoveryTimeline: Timeline | 0;
+  readonly minRecoveryTimeline: number;
 }
 
 export type ControlState =

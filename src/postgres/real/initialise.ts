@@ -7,7 +7,6 @@ import { configFileContent, reloadableContent, singleUserOptions } from "./confi
 import type { Context } from "./context.ts";
 import { observeData } from "./data-directory.ts";
 import {
-  flushFileSystem,
   makePrivateFolder,
   readIfThere,
   removeDurably,
@@ -37,9 +36,17 @@ export async function initialise(context: Context, incarnation: string, signal: 
   await runProgram({
     program: initdb,
     args: [
-      ...["-D", places.dataDir, "-U", config.superuser, `--pwfile=${config.superuserPasswordFile}`],
-      ...["--data-checksums", "--encoding=UTF8", `--locale=${LOCALE}`, "--lc-messages=C"],
-      ...["--auth-local=scram-sha-256", "--auth-host=scram-sha-256"],
+      "-D",
+      places.dataDir,
+      "-U",
+      config.superuser,
+      `--pwfile=${config.superuserPasswordFile}`,
+      "--data-checksums",
+      "--encoding=UTF8",
+      `--locale=${LOCALE}`,
+      "--lc-messages=C",
+      "--auth-local=scram-sha-256",
+      "--auth-host=scram-sha-256",
     ],
     signal,
     failure: {
@@ -50,7 +57,6 @@ export async function initialise(context: Context, incarnation: string, signal: 
     },
   });
   await createReplicationRole(context, signal);
-  await flushFileSystem(places.dataDir);
   await writeMark(places, newMark(context, incarnation, true));
   await removeDurably(places.initdbJournal);
 }

@@ -50,7 +50,13 @@ interface Answer {
   readonly startup: string | null;
   readonly checkpointer: string | null;
   readonly receivers: readonly number[] | null;
-  readonly streaming: { pid: number; host: string | null; port: number | null; silent_ms: number | null } | null;
+  readonly streaming: {
+    pid: number;
+    host: string | null;
+    port: number | null;
+    timeline: number | null;
+    silent_ms: number | null;
+  } | null;
   readonly replication: readonly Readonly<Record<string, string | null>>[] | null;
   readonly clients: number;
   readonly sync_names: string;
@@ -117,7 +123,7 @@ async function describeStandby(answer: Answer, point: SqlRow, dataDir: string): 
   const lineage = await readLineage(dataDir, timeline);
   const receiver = describeReceiver(answer);
   const received = parseLsn(answer.received ?? "") ?? ZERO_LSN;
-  const caughtUpLocally = isCaughtUp(answer, receiver, { replayed, received });
+  const caughtUpLocally = isCaughtUp(answer, receiver, { timeline, replayed, received });
   return {
     ...common(answer),
     primary: false,
@@ -149,10 +155,11 @@ function standbyEnd(
 function isCaughtUp(
   answer: Answer,
   receiver: Receiver,
-  { replayed, received }: { replayed: Lsn; received: Lsn },
+  { timeline, replayed, received }: { timeline: number; replayed: Lsn; received: Lsn },
 ): boolean {
   if (answer.paused === true) return false;
-  if (receiver.kind === "streaming") return true;
+  // What is received on a newer timeline than the one being replayed is not in the position yet.
+  if (receiver.kind === "streaming") return answer.streaming?.timeline === timeline;
   if (answer.startup === "RecoveryRetrieveRetryInterval") return true;
   return answer.startup === "RecoveryWalStream" && replayed >= received;
 }
@@ -223,7 +230,7 @@ function question(superuser: string): string {
       'startup', (select wait_event from activity where backend_type = 'startup'),
       'checkpointer', (select wait_event from activity where backend_type = 'checkpointer'),
       'receivers', (select json_agg(pid) from activity where backend_type = 'walreceiver'),
-      'streaming', (select json_build_object('pid', pid, 'host', sender_host, 'port', sender_port,
+      'streaming', (select json_build_object('pid', pid, 'host', sender_host, 'port', sender_port, 'timeline', received_tli,
           'silent_ms', round(extract(epoch from clock_timestamp() - last_msg_receipt_time) * 1000))
         from pg_stat_wal_receiver where status = 'streaming'),
       'clients', (select count(*) from activity where ${clientSessionsCondition(superuser)}),

@@ -23,7 +23,7 @@ export interface SqlTarget {
 export interface SqlSession {
   readonly client: Client;
   /** Rows of the last statement, values as text. */
-  query(text: string): Promise<readonly SqlRow[]>;
+  readonly query: (text: string) => Promise<readonly SqlRow[]>;
 }
 
 export type SqlRow = Readonly<Record<string, string | null>>;
