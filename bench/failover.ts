@@ -8,7 +8,8 @@ import { Command, Option } from "commander";
 import { longestGap } from "../test/support/history.ts";
 import type { PostgresChoice } from "../test/support/postgres-binaries.ts";
 import { buildRuntime, removeRuntime } from "../test/support/runtime.ts";
-import { LONG_MS, startShard, type TestShard } from "../test/support/shard.ts";
+import { LONG_MS, type TestShard } from "../test/support/shard.ts";
+import { startShard } from "../test/support/start-shard.ts";
 import { seconds, type Summary, summarize } from "./lib/statistics.ts";
 import { type Silencer, silencerOf } from "./lib/silence.ts";
 

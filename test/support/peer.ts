@@ -41,6 +41,8 @@ export class TestPeer {
   readonly #options: PeerOptions;
   #sitter: ChildProcess | undefined;
   #frozen: readonly number[] = [];
+  #ended: string | undefined;
+  #mayEnd = false;
 
   constructor(options: PeerOptions) {
     this.#options = options;
@@ -56,6 +58,11 @@ export class TestPeer {
   get sitterPid(): number | undefined {
     const pid = this.#sitter?.pid;
     return pid !== undefined && isAlive(pid) ? pid : undefined;
+  }
+
+  /** How the sitter ended though no test had it ended; undefined: it did not. */
+  get endedByItself(): string | undefined {
+    return this.#ended;
   }
 
   /** Makes folder and configuration file. */
@@ -87,6 +94,11 @@ export class TestPeer {
     this.#sitter.on("error", (error) =>
       console.error(`the sitter of ${this.name} could not be started: ${error.message}`),
     );
+    this.#sitter.on("exit", (code, by) => {
+      if (!this.#mayEnd) this.#ended = `exit status ${code ?? by}`;
+    });
+    this.#ended = undefined;
+    this.#mayEnd = false;
     closeSync(log);
   }
 
@@ -94,6 +106,7 @@ export class TestPeer {
   async stopSitter(limitMs = 20_000): Promise<void> {
     const pid = this.sitterPid;
     if (pid === undefined) return;
+    this.#mayEnd = true;
     signal(pid, "SIGCONT");
     signal(pid, "SIGTERM");
     if (!(await waitGone(pid, limitMs)))
@@ -104,6 +117,7 @@ export class TestPeer {
   async killSitter(): Promise<void> {
     const pid = this.sitterPid;
     if (pid === undefined) throw new Error(`the sitter of ${this.name} does not run`);
+    this.#mayEnd = true;
     signal(pid, "SIGKILL");
     if (!(await waitGone(pid, 5000))) throw new Error(`the sitter of ${this.name} survives SIGKILL`);
   }
@@ -131,6 +145,7 @@ export class TestPeer {
 
   /** SIGKILL of sitter and PostgreSQL, all processes at once, as a host's crash is. */
   async crash(): Promise<void> {
+    this.#mayEnd = true;
     const sitter = this.sitterPid;
     const victims = [...(sitter === undefined ? [] : treeOf(sitter)), ...this.postgresProcesses()];
     for (const { pid } of victims) signal(pid, "SIGKILL");

@@ -2,7 +2,8 @@
 
 import { expect, test } from "vitest";
 import type { PostgresChoice } from "./postgres-binaries.ts";
-import { type ShardOptions, startShard, type TestShard } from "./shard.ts";
+import type { TestShard } from "./shard.ts";
+import { type ShardOptions, startShard } from "./start-shard.ts";
 
 export interface Pair {
   readonly postgres: PostgresChoice;

@@ -1,47 +1,23 @@
 // A whole shard of real processes for one test: store, sitters, PostgreSQL, clients. It owns its folder, its ports and its processes, and
-// fails the test if one of them outlives it.
+// fails the test if one of them outlives it. start-shard.ts makes it.
 
 import { execFile } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import type { PeerReport } from "../../src/status/report.ts";
 import type { Reign } from "./checker.ts";
-import {
-  describeState,
-  type HistoryDocument,
-  type ShardDocuments,
-  shardDocuments,
-  type StateDocument,
-} from "./documents.ts";
-import { History } from "./history.ts";
-import { TestPeer } from "./peer.ts";
-import { freePorts } from "./ports.ts";
-import { type PostgresChoice, postgresBinaries } from "./postgres-binaries.ts";
-import { describe, killAllIn, processesIn, signal } from "./processes.ts";
-import { currentRuntime, type Runtime } from "./runtime.ts";
-import { startStore, type TestStore } from "./store.ts";
-import { giveAway, runAs } from "./unprivileged.ts";
-import { type Credentials, startWorkload, TABLE, type Workload } from "./writer.ts";
+import { type HistoryDocument, type ShardDocuments, shardDocuments, type StateDocument } from "./documents.ts";
 import { assertHistoryHolds, assertPeersEqual, connect } from "./finals.ts";
-
-export interface ShardOptions {
-  /** Default 3. */
-  readonly peers?: number;
-  /** Of these, so many are started. Default: all. */
-  readonly started?: number;
-  readonly store?: "zookeeper" | "local";
-  readonly postgres?: PostgresChoice;
-  readonly sessionTimeoutMs?: number;
-  /** Merged into each peer's configuration. */
-  readonly config?: Readonly<Record<string, unknown>>;
-  /** Waits until the chain is complete and streams. Default true. */
-  readonly formed?: boolean;
-  readonly runtime?: Runtime;
-}
+import { History } from "./history.ts";
+import type { TestPeer } from "./peer.ts";
+import { describe, killAllIn, processesIn, signal } from "./processes.ts";
+import type { Runtime } from "./runtime.ts";
+import type { TestStore } from "./store.ts";
+import { isComplete, tellStory } from "./story.ts";
+import { runAs } from "./unprivileged.ts";
+import { type Credentials, startWorkload, TABLE, type Workload } from "./writer.ts";
 
 export interface Snapshot {
   readonly state: StateDocument | undefined;
@@ -57,8 +33,7 @@ export interface AdmResult {
   readonly stderr: string;
 }
 
-const NAMES = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot"] as const;
-const SHARD_PATH = "/manatee/1.ledger.test";
+export const SHARD_PATH = "/manatee/1.ledger.test";
 /** Of anything that is expected to happen at once, on a busy machine. */
 export const SOON_MS = 30_000;
 /** Of forming a shard or a full copy. */
@@ -133,6 +108,11 @@ export class TestShard {
     for (;;) {
       const snapshot = await this.look();
       if (await predicate(snapshot)) return snapshot;
+      const dead = this.peers.find(({ endedByItself }) => endedByItself !== undefined);
+      if (dead !== undefined)
+        throw new Error(
+          `the sitter of ${dead.name} ended by itself (${dead.endedByItself}), while waiting: ${description}\n${await this.story(snapshot)}`,
+        );
       if (performance.now() > until)
         throw new Error(`not within ${limitMs} ms: ${description}\n${await this.story(snapshot)}`);
       await sleep(100);
@@ -141,26 +121,8 @@ export class TestShard {
 
   /** For people: where the shard stands, and how it got there. */
   async story(snapshot?: Snapshot): Promise<string> {
-    const { state, present, reports } = snapshot ?? (await this.look());
     const history = this.store.running ? await this.stateHistory().catch(() => []) : [];
-    const lines = [
-      `state: ${state === undefined ? "none" : describeState(state)}`,
-      `present: ${present.map((id) => this.peers.find((peer) => peer.id === id)?.name ?? id).join(", ") || "nobody"}`,
-      "history:",
-      ...history
-        .slice(-12)
-        .map(
-          (entry) => `    ${new Date(entry.writtenWallMs).toISOString().slice(11, 23)} ${describeState(entry.state)}`,
-        ),
-    ];
-    for (const peer of this.peers) {
-      const report = reports[peer.name];
-      lines.push(
-        `${peer.name} (${peer.port}): ${report === undefined ? "sitter doesn't answer" : describeReport(report)}`,
-      );
-      lines.push(await peer.logTail(15));
-    }
-    return lines.join("\n");
+    return tellStory({ snapshot: snapshot ?? (await this.look()), history, peers: this.peers });
   }
 
   /** Changes the document as the original's manatee-adm does: reads it whole, and writes it back on its version. */
@@ -384,134 +346,4 @@ export class TestShard {
   readonly #killAtExit = (): void => {
     for (const { pid } of processesIn(this.folder)) signal(pid, "SIGKILL");
   };
-}
-
-/** Starts a shard; what was started is ended if it does not come up. */
-export async function startShard(options: ShardOptions = {}): Promise<TestShard> {
-  const runtime = options.runtime ?? currentRuntime();
-  const folder = await mkdtemp(join(tmpdir(), "manatee-shard-"));
-  await chmod(folder, 0o755);
-  giveAway(folder);
-  const store = await startStore({
-    kind: options.store ?? "zookeeper",
-    folder: join(folder, "store"),
-    sessionTimeoutMs: options.sessionTimeoutMs ?? 4000,
-  });
-  const shard = await assemble({ options, runtime, folder, store });
-  try {
-    for (const peer of shard.peers.slice(0, options.started ?? shard.peers.length)) peer.startSitter();
-    if (options.formed ?? true) await shard.waitForChain(shard.peers.slice(0, options.started ?? shard.peers.length));
-  } catch (error) {
-    await shard.stop().catch((later: unknown) => console.error(later));
-    throw error;
-  }
-  return shard;
-}
-
-async function assemble({
-  options,
-  runtime,
-  folder,
-  store,
-}: {
-  options: ShardOptions;
-  runtime: Runtime;
-  folder: string;
-  store: TestStore;
-}): Promise<TestShard> {
-  const credentials = { user: "postgres", password: randomBytes(12).toString("hex"), database: "postgres" };
-  const secrets = await writeSecrets(folder, credentials.password);
-  const binDir = await postgresBinaries(options.postgres ?? "system", runtime);
-  const count = options.peers ?? 3;
-  await mkdir(join(folder, "peers"), { mode: 0o755 });
-  giveAway(join(folder, "peers"));
-  const peers: TestPeer[] = [];
-  for (const name of NAMES.slice(0, count)) {
-    const port = await freePorts(3);
-    const peerFolder = join(folder, "peers", name);
-    const config = peerConfig({ name, port, folder: peerFolder, secrets, binDir, store });
-    peers.push(new TestPeer({ name, folder: peerFolder, port, runtime, config }));
-  }
-  for (const peer of peers) {
-    await peer.prepare();
-    await peer.configure(options.config ?? {});
-  }
-  return new TestShard({ folder, peers, store, credentials, runtime });
-}
-
-interface Secrets {
-  readonly superuserPasswordFile: string;
-  readonly replicationPasswordFile: string;
-  readonly hbaConfFile: string;
-}
-
-async function writeSecrets(folder: string, superuserPassword: string): Promise<Secrets> {
-  const secrets = {
-    superuserPasswordFile: join(folder, "superuser-password"),
-    replicationPasswordFile: join(folder, "replication-password"),
-    hbaConfFile: join(folder, "operator-hba.conf"),
-  };
-  const contents = {
-    superuserPasswordFile: superuserPassword,
-    replicationPasswordFile: randomBytes(12).toString("hex"),
-    hbaConfFile: "host all all 127.0.0.1/32 scram-sha-256",
-  };
-  for (const [key, path] of Object.entries(secrets)) {
-    await writeFile(path, `${contents[key as keyof Secrets]}\n`, { mode: 0o600 });
-    giveAway(path);
-  }
-  return secrets;
-}
-
-function peerConfig({
-  name,
-  port,
-  folder,
-  secrets,
-  binDir,
-  store,
-}: {
-  name: string;
-  port: number;
-  folder: string;
-  secrets: Secrets;
-  binDir: string;
-  store: TestStore;
-}): Readonly<Record<string, unknown>> {
-  return {
-    ip: "127.0.0.1",
-    zoneId: name,
-    shardPath: SHARD_PATH,
-    postgresPort: port,
-    backupPort: port + 2,
-    store: store.section,
-    postgres: {
-      dataDir: join(folder, "data"),
-      binDir,
-      ...secrets,
-      parameters: { shared_buffers: "16MB", max_connections: "60" },
-      walKeepBytes: "256MiB",
-      freeBytesMin: "16MiB",
-    },
-    // A test may fail over more often than a shard should; silence lasts less than on a real network.
-    policy: { takeoversPerHourMax: 1000, suspectMs: 1000 },
-  };
-}
-
-function isComplete(state: StateDocument, reports: Snapshot["reports"], peers: readonly TestPeer[]): boolean {
-  if (state.provisional === true) return false;
-  const chain = [state.primary, ...(state.sync === null ? [] : [state.sync]), ...state.async].map(({ id }) => id);
-  return peers.every((peer) => {
-    const postgres = reports[peer.name]?.postgres;
-    if (postgres === undefined || !chain.includes(peer.id)) return false;
-    if (peer.id === state.primary.id) return postgres.state === "primary" && postgres.gate === "open";
-    return postgres.state === "standby" && postgres.receiver === "streaming";
-  });
-}
-
-function describeReport({ role, generation, decision, postgres }: PeerReport): string {
-  const waiting = decision.waitingOn === null ? "" : `, waiting on ${decision.waitingOn}`;
-  const operator = decision.operator === null ? "" : `, operator: ${decision.operator}`;
-  const error = postgres.error === null ? "" : `, error ${postgres.error}`;
-  return `${role ?? "?"} in G${generation ?? "?"}, ${decision.rule} for ${decision.forMs} ms: ${decision.because}${waiting}${operator}; PostgreSQL ${postgres.state}, gate ${postgres.gate ?? "-"}, receiver ${postgres.receiver ?? "-"}, timeline ${postgres.timeline ?? "-"}, end ${postgres.walEnd ?? "-"}, sync names [${postgres.syncNames?.join(", ") ?? "-"}]${error}${postgres.warnings.map((warning) => `, warning ${warning}`).join("")}`;
 }
