@@ -60,8 +60,10 @@ async function run({ folder, postgres, zookeeper, auto, dev }: Options): Promise
     if (auto || !whole) return whole;
     return await stayUp(stage);
   } catch (error) {
-    if (!stopping) tellLogs(shard, show);
-    throw error;
+    if (stopping) return false;
+    show.event((error as Error).message, "bad");
+    tellLogs(shard, show);
+    return false;
   }
 }
 

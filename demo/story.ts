@@ -27,7 +27,10 @@ export async function form({ shard, watch, writer, show }: Stage): Promise<void>
   const started = performance.now();
   for (const peer of shard.peers) peer.startSitter();
   show.event(`three sitters started; the first of them makes the database, the others copy it`);
-  await watch.until("the chain of three", isWhole, limits.formMs);
+  const ended = () => shard.peers.find((peer) => peer.sitterPid === undefined);
+  await watch.until("the chain of three", (reports) => isWhole(reports) || ended() !== undefined, limits.formMs);
+  const dead = ended();
+  if (dead) throw new Error(`${dead.name}'s sitter has ended`);
   show.event(`the chain stands: ${took(started)}`, "good");
   await writer.start(primaryOf(watch));
   show.event("four applications write, each row waits for the primary and the sync");

@@ -43,7 +43,8 @@ describe("imports", () => {
   });
 
   test("no file of src is imported by nobody", () => {
-    const entries = /^src\/(main|client)\//;
+    // Ports wait for their drivers: some of them are places for what comes next.
+    const entries = /^src\/(main|client)\/|\/port\.ts$/;
     const imported = new Set(
       [...sources, ...tests].flatMap(({ path, imports }) => imports.map((name) => targetOf(path, name))),
     );
