@@ -27,12 +27,20 @@ export function reasonToReplace(scene: PrimaryScene): string | undefined {
   if (state.sync === null) return state.oneNodeWriteMode ? undefined : "is to be named: one-node-write mode has ended";
   if (promotedAsync(scene)) return "changes places with the first async, as requested";
   if (syncQualified(scene)) return undefined;
+  const missingMs = waited(scene, "sync");
+  // The sync of generation 1 makes its first copy: others are not preferred to it for a while.
+  if (
+    state.sync.incarnation === undefined &&
+    missingMs < obs.policy.opsTimeoutMs * 3 &&
+    candidateOf(obs, state.sync.id) &&
+    !isReady(scene, state.sync)
+  )
+    return undefined;
   const found = candidateOf(obs, state.sync.id)?.announcement;
   if (found && found.incarnation !== state.sync.incarnation)
     return `has other data (incarnation ${found.incarnation ?? "none"}) than the state names`;
   const verdict = judgeGone(obs, state, state.sync, { flows: streamsFrom(scene.server, state.sync) });
   if (verdict.gone) return verdict.because;
-  const missingMs = waited(scene, "sync");
   if (missingMs >= obs.policy.opsTimeoutMs) return `has not streamed for ${Math.round(missingMs / 1000)} s`;
   return undefined;
 }
@@ -45,17 +53,8 @@ function promotedAsync(scene: PrimaryScene): boolean {
 
 /** Who may become sync: the first async that streams from here and is nearly caught up; else the same peer under its new incarnation. */
 export function findCandidate(scene: PrimaryScene): PeerEntry | undefined {
-  const { state, obs, server } = scene;
-  const ready = (peer: PeerEntry): boolean => {
-    const walsender = walsenderOf(server, peer);
-    const incarnation = candidateOf(obs, peer.id)?.announcement?.incarnation;
-    return (
-      incarnation !== undefined &&
-      walsender?.state === "streaming" &&
-      walsender.flush !== undefined &&
-      server.wal.end - walsender.flush <= BigInt(obs.policy.syncLagBytesMax)
-    );
-  };
+  const { state, obs } = scene;
+  const ready = (peer: PeerEntry): boolean => isReady(scene, peer);
   // The sync of generation 1 had no data yet: its own copy comes first.
   if (state.sync !== null && state.sync.incarnation === undefined && ready(state.sync)) return state.sync;
   const found = promotedAsync(scene) ? state.async.slice(0, 1).find(ready) : state.async.find(ready);
@@ -70,6 +69,17 @@ export function findCandidate(scene: PrimaryScene): PeerEntry | undefined {
     return volunteer && entryFrom(volunteer.peer, volunteer.announcement?.incarnation);
   }
   return !presentAs(obs, state.sync) && ready(state.sync) ? state.sync : undefined;
+}
+
+/** Streams from here, is nearly caught up, and says which data it has. */
+function isReady({ obs, server }: PrimaryScene, peer: PeerEntry): boolean {
+  const walsender = walsenderOf(server, peer);
+  return (
+    candidateOf(obs, peer.id)?.announcement?.incarnation !== undefined &&
+    walsender?.state === "streaming" &&
+    walsender.flush !== undefined &&
+    server.wal.end - walsender.flush <= BigInt(obs.policy.syncLagBytesMax)
+  );
 }
 
 /** The first async that could be asked to stream from here; it does so by following `callsFor`. */

@@ -71,7 +71,8 @@ async function inspect(dir: string, source: Binaries["source"]): Promise<Binarie
   postgres = await realpath(postgres);
   await hydrateSymlinks(dirname(dirname(postgres)));
   const version = await versionOf(postgres);
-  const rewind = join(dir, "pg_rewind");
+  // Behind a link in PATH stands the folder that has all the programs.
+  const rewind = join(dirname(postgres), "pg_rewind");
   if (version === undefined) return undefined;
   return {
     source,
