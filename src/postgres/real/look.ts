@@ -184,7 +184,8 @@ function common(answer: Answer) {
   return {
     version: answer.version,
     systemIdentifier: answer.system,
-    checkpointerIdle: answer.checkpointer === "CheckpointerMain",
+    // Both of its waits come after it has taken in its configuration; the second one is the pause inside the spread checkpoint that follows a promotion.
+    checkpointerIdle: answer.checkpointer === "CheckpointerMain" || answer.checkpointer === "CheckpointWriteDelay",
     settings: {
       syncNames: parseSyncStandbyNames(answer.sync_names),
       // A server that we did not configure keeps nobody out.
