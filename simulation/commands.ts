@@ -180,6 +180,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   "start-host": { usage: "start-host A", help: "power on; the sitter starts", run: onPeer(faults.startHost) },
   "break-link": { usage: "break-link A B", help: "nothing comes through between A and B", run: (world, [a, b]) => faults.breakLink(world, peerNamed(world, a), peerNamed(world, b)) },
   "heal-link": { usage: "heal-link A B", help: "it does again", run: (world, [a, b]) => faults.healLink(world, peerNamed(world, a), peerNamed(world, b)) },
+  isolate: { usage: "isolate A", help: "nothing comes through to A, nor from it", run: onPeer(faults.isolate) },
   "cut-store": { usage: "cut-store A", help: "A does not reach the store", run: onPeer(faults.cutStore) },
   "join-store": { usage: "join-store A", help: "it does again", run: onPeer(faults.joinStore) },
   "stop-store": { usage: "stop-store", help: "the store is down", run: (world) => faults.stopStore(world) },

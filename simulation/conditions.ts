@@ -2,7 +2,6 @@
 
 import type { PeerEntry, ShardState } from "../src/cluster/state.ts";
 import { notSettled, peerById } from "./checkers.ts";
-import { peerOf } from "./world/connections.ts";
 import { withNames } from "./world/sitter.ts";
 import type { SimPeer, World } from "./world/types.ts";
 
@@ -14,10 +13,18 @@ interface Condition {
   readonly holds: (world: World, words: readonly string[]) => boolean;
 }
 
+/** By its name, or by its role in the newest state: `primary`, `sync`, `async`, `deposed` (the first peer where nobody has that role). */
 export function peerNamed(world: World, name: string | undefined): SimPeer {
-  const peer = world.peers.find((peer) => peer.name === name);
+  const peer = world.peers.find((peer) => peer.name === name) ?? peerInRole(world, name);
   if (!peer) throw new ScriptMistake(`there is no peer ${name ?? "(none named)"}`);
   return peer;
+}
+
+function peerInRole(world: World, role: string | undefined): SimPeer | undefined {
+  const { state } = world.store;
+  if (role === undefined || !["primary", "sync", "async", "deposed"].includes(role)) return undefined;
+  const entry = role === "primary" ? state?.primary : role === "sync" ? state?.sync : role === "async" ? state?.async[0] : state?.deposed.at(-1);
+  return (entry && peerById(world, entry.id)) ?? world.peers[0];
 }
 
 function decisionOf(world: World, name: string | undefined): NonNullable<SimPeer["sitter"]>["lastDecision"] {
@@ -99,5 +106,3 @@ export function holds(world: World, words: readonly string[]): boolean {
   if (!condition) throw new ScriptMistake(`nothing can be expected of "${name ?? ""}"; known: ${Object.keys(CONDITIONS).join(" ")}`);
   return condition.holds(world, rest);
 }
-
-export { peerOf };

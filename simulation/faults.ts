@@ -99,6 +99,12 @@ export function healLink(world: World, a: SimPeer, b: SimPeer): void {
   checkSilence(world);
 }
 
+/** From everybody, the store too. */
+export function isolate(world: World, peer: SimPeer): void {
+  for (const other of world.peers) breakLink(world, peer, other);
+  cutStore(world, peer);
+}
+
 export function cutStore(world: World, peer: SimPeer): void {
   if (peer.cutOff) return;
   peer.cutOff = true;

@@ -22,6 +22,7 @@ export function reachesStore(world: World, peer: SimPeer): boolean {
 /** The sitter finds the store (again): resumes its session where that is still alive, else begins one. */
 export function connectSession(world: World, peer: SimPeer, sitter: SimSitter): void {
   if (peer.sitter !== sitter || peer.paused || !reachesStore(world, peer)) return;
+  if (peer.session?.alive) peer.session.contact++;
   if (sitter.connected && peer.session?.alive) return;
   if (!peer.session?.alive) {
     const session: SimSession = { number: nextNumber(world), peer: peer.name, alive: true, contact: 0 };
@@ -29,7 +30,6 @@ export function connectSession(world: World, peer: SimPeer, sitter: SimSitter): 
     peer.session = session;
     sitter.announced = undefined;
   }
-  peer.session.contact++;
   sitter.connected = true;
   sitter.connectionSince = world.now;
   readSoon(world, peer);
