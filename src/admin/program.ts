@@ -81,8 +81,8 @@ export async function runAdmin(args: readonly string[], context: AdminContext): 
 function root(context: AdminContext): Command {
   return inherit(new Command("manatee-adm"), context)
     .description("Look at a Manatee shard, and change it.")
-    .option("-z, --zk ZK_IPS", "ZooKeeper's servers (also after the command)")
-    .option("-s, --shard SHARD", "the shard's name (also after the command)")
+    .option("-z, --zk <ZK_IPS>", "ZooKeeper's servers (also after the command)")
+    .option("-s, --shard <SHARD>", "the shard's name (also after the command)")
     .version(context.version, "--version", "print the version")
     .enablePositionalOptions()
     .addHelpText(

@@ -26,11 +26,11 @@ export async function runStat(args: readonly string[], context: AdminContext): P
     .configureOutput({ writeOut: (text) => terminal.print(text.replace(/\n$/, "")), writeErr: () => undefined })
     .argument("[ZOOKEEPER]", "ZooKeeper's servers, IP:PORT[,…] (or ZK_IPS in the environment)")
     .helpOption("-h, --help", "print this")
-    .option("-s, --shard SHARD", "this shard alone")
+    .option("-s, --shard <SHARD>", "this shard alone")
     .option("-p, --postgres", "ask PostgreSQL, too (always done)")
     .option("-v, --verbose", "say what is being done")
-    .option("--store-dir DIR", "folder of the embedded store (or MANATEE_STORE_DIR)")
-    .option("-f, --file CONFIG", "take the store from a sitter's configuration file")
+    .option("--store-dir <DIR>", "folder of the embedded store (or MANATEE_STORE_DIR)")
+    .option("-f, --file <CONFIG>", "take the store from a sitter's configuration file")
     .addHelpText(
       "after",
       "\nExample:\n  manatee-stat -s 1 10.0.0.1:2181\n\nExit status: 0 done; 1 failed; 2 wrong use.",

@@ -40,14 +40,14 @@ export const WAIT_TIMEOUT_MS = 60_000;
 /** The options that every command which looks at the store has. */
 export function addStoreOptions(command: Command): Command {
   return command
-    .option("-z, --zk ZK_IPS", "ZooKeeper's servers, IP:PORT[,IP:PORT…] (or ZK_IPS in the environment)")
-    .option("--store-dir DIR", "folder of the embedded store, instead of ZooKeeper (or MANATEE_STORE_DIR)")
-    .option("-f, --file CONFIG", "take store and shard from a sitter's configuration file")
-    .option("--timeout SECONDS", "give up after that long", parseSeconds);
+    .option("-z, --zk <ZK_IPS>", "ZooKeeper's servers, IP:PORT[,IP:PORT…] (or ZK_IPS in the environment)")
+    .option("--store-dir <DIR>", "folder of the embedded store, instead of ZooKeeper (or MANATEE_STORE_DIR)")
+    .option("-f, --file <CONFIG>", "take store and shard from a sitter's configuration file")
+    .option("--timeout <SECONDS>", "give up after that long", parseSeconds);
 }
 
 export function addShardOptions(command: Command): Command {
-  return addStoreOptions(command).option("-s, --shard SHARD", "the shard's name (or SHARD in the environment)");
+  return addStoreOptions(command).option("-s, --shard <SHARD>", "the shard's name (or SHARD in the environment)");
 }
 
 function parseSeconds(text: string): number {

@@ -42,8 +42,11 @@ export async function runTool(run: () => Promise<number>): Promise<void> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
   // Handed-out timers don't keep a process alive by themselves.
   const alive = setInterval(() => undefined, 60_000);
-  process.exitCode = await run();
+  const status = await run();
   clearInterval(alive);
+  // What was written to a pipe is not out yet; what a driver left open must not keep the process.
+  for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write("", resolve));
+  process.exit(status);
 }
 
 function realTerminal(): Terminal {

@@ -12,7 +12,7 @@ interface Options extends TargetOptions {
 
 export function define(command: Command, run: Run): void {
   addStoreOptions(command)
-    .option("-p, --path PATH", "the node (required)")
+    .option("-p, --path <PATH>", "the node (required)")
     .addHelpText(
       "after",
       `${examples("check-lock -p /backup-in-progress || echo locked")}\n\nExits with 1 if the node exists, and prints nothing.`,

@@ -15,7 +15,7 @@ interface Options extends ChangeCommandOptions {
 
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)
-    .option("-r, --reason REASON", "why, for whoever finds the shard frozen (required)")
+    .option("-r, --reason <REASON>", "why, for whoever finds the shard frozen (required)")
     .addHelpText(
       "after",
       `${examples('freeze -s 1 -r "moving racks"')}\n\nUntil unfreeze, nobody takes over, joins or leaves: a failure of the primary stops writes.`,

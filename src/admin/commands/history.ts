@@ -19,9 +19,9 @@ interface Options extends TargetOptions {
 export function define(command: Command, run: Run): void {
   addShardOptions(command)
     .option("-j, --json", "a line of JSON each: time, state, zkSeq")
-    .option("--sort FIELD", "by zkSeq (the store's order) or time")
+    .option("--sort <FIELD>", "by zkSeq (the store's order) or time")
     .option("-v, --verbose", "what changed, by which rule, and why")
-    .option("-o, --columns json", "the table as JSON", collect)
+    .option("-o, --columns <json>", "the table as JSON", collect)
     .addHelpText("after", examples("history -s 1 -v", "history -s 1 -j | tail -n 1"))
     .action(run(history));
 }

@@ -17,11 +17,11 @@ export function define(command: Command, run: Run): void {
   addShardOptions(command)
     .option("-H, --omitHeader", "no header")
     .option(
-      "-o, --columns COLUMN[,COLUMN…]",
+      "-o, --columns <COLUMN,...>",
       `these columns (${PEER_COLUMNS.map(({ name }) => name).join(", ")}), or json`,
       collect,
     )
-    .option("-r, --role ROLE", "peers of this role only")
+    .option("-r, --role <ROLE>", "peers of this role only")
     .addHelpText("after", examples("peers -s 1", "peers -s 1 -H -o ip -r primary"))
     .action(run(peers));
 }

@@ -26,11 +26,11 @@ export function define(command: Command, run: Run): void {
     .option("-w, --wide", "whole names of peers")
     .option("-H, --omitHeader", "no header")
     .option(
-      "-o, --columns COLUMN[,COLUMN…]",
+      "-o, --columns <COLUMN,...>",
       `these columns (${STATUS_COLUMNS.map(({ name }) => name).join(", ")}), or json`,
       collect,
     )
-    .option("-r, --role ROLE", "peers of this role only")
+    .option("-r, --role <ROLE>", "peers of this role only")
     .addHelpText(
       "after",
       examples("pg-status -s 1", "pg-status -s 1 1 10", "pg-status -s 1 -H -o role,pg-online,pg-lag"),

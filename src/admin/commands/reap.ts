@@ -21,9 +21,9 @@ interface Options extends ChangeCommandOptions {
 
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)
-    .option("-c, --config CONFIG", "the sitter's file of the peer to forget, as -f (or MANATEE_SITTER_CONFIG)")
-    .option("-i, --ip IP", "its address")
-    .option("-n, --zonename ZONENAME", "its name")
+    .option("-c, --config <CONFIG>", "the sitter's file of the peer to forget, as -f (or MANATEE_SITTER_CONFIG)")
+    .option("-i, --ip <IP>", "its address")
+    .option("-n, --zonename <ZONENAME>", "its name")
     .addHelpText(
       "after",
       `${examples("reap -s 1 -n 0b1de6d6")}\n\nOnly for deposed peers that never come back. One that does come back rejoins as an async.`,

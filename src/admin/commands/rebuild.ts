@@ -19,7 +19,7 @@ const LOOK_EVERY_MS = 1_000;
 
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)
-    .option("-c, --config CONFIG", "the sitter's file of this host's peer, as -f (or MANATEE_SITTER_CONFIG)")
+    .option("-c, --config <CONFIG>", "the sitter's file of this host's peer, as -f (or MANATEE_SITTER_CONFIG)")
     .addHelpText(
       "after",
       `${examples("rebuild -c /etc/manatee/sitter.json")}\n\nRun it on the host of the peer that is to be rebuilt. Its present content is kept as a fork where policy.forksKeptMax allows.`,

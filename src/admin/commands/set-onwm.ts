@@ -18,7 +18,7 @@ interface Options extends ChangeCommandOptions {
 
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)
-    .option("-m, --mode MODE", "on or off (required)")
+    .option("-m, --mode <MODE>", "on or off (required)")
     .addHelpText(
       "after",
       `${examples("set-onwm -s 1 -m off")}\n\nOn: commits wait for no second peer; losing the one that is left loses data. Off: the next peer that has caught up becomes sync.`,

@@ -22,7 +22,7 @@ interface Options extends TargetOptions {
 export function define(command: Command, run: Run): void {
   addShardOptions(command)
     .option("-v, --verbose", "the whole names of the peers, too")
-    .option("-o, --columns json", "as JSON", collect)
+    .option("-o, --columns <json>", "as JSON", collect)
     .addHelpText("after", examples("show -s 1", "show -v -f /etc/manatee/sitter.json"))
     .action(run(show));
 }

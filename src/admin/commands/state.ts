@@ -15,8 +15,8 @@ export function define(command: Command, run: Run): void {
   addChangeOptions(command.command("restore"))
     .description("write back a document that was lost or can't be read")
     .copyInheritedSettings(command)
-    .option("-n, --zonename ZONENAME", "the last document that this peer saw")
-    .option("--history SEQUENCE", "an entry of the history instead")
+    .option("-n, --zonename <ZONENAME>", "the last document that this peer saw")
+    .option("--history <SEQUENCE>", "an entry of the history instead")
     .addHelpText(
       "after",
       `${examples("state restore -s 1", "state restore -s 1 -n 7a8f0b2c --dry-run")}\n\nShows the last document of each peer and where its data stand, and writes the chosen one with a generation above\nall that is known. Choose the newest, unless you know better.`,

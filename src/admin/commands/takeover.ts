@@ -35,7 +35,7 @@ interface Holder {
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)
     .option("--accept-loss", "say that you know that acknowledged commits may be lost (required)")
-    .option("-n, --zonename ZONENAME", "who takes over (otherwise: whoever is farthest)")
+    .option("-n, --zonename <ZONENAME>", "who takes over (otherwise: whoever is farthest)")
     .addHelpText(
       "after",
       `${examples("takeover -s 1 --accept-loss", "takeover -s 1 --accept-loss -n 7a8f0b2c")}\n\nThe way out when primary and sync are lost together. Commits that only they had are lost for good. While one of\nthe two can still come back, bring it back instead.`,

@@ -17,7 +17,7 @@ interface Options extends TargetOptions {
 export function define(command: Command, run: Run): void {
   addShardOptions(command)
     .option("-v, --verbose", "say so when all is well, and what is merely good to know")
-    .option("-o, --columns json", "as JSON", collect)
+    .option("-o, --columns <json>", "as JSON", collect)
     .addHelpText(
       "after",
       `${examples("verify -s 1 && echo well")}\n\nOne problem a line, with what to do about it. Exits with 0 only if there is none.`,

@@ -1,0 +1,327 @@
+// A shard as the tools see it: a store in memory, sitters that answer what a test says, a terminal that is written down.
+
+import { runAdmin } from "../../src/admin/program.ts";
+import { runStat } from "../../src/admin/stat.ts";
+import type { AdminContext } from "../../src/admin/context.ts";
+import { encodeAnnouncement } from "../../src/cluster/announcement.ts";
+import { decodeState } from "../../src/cluster/codec.ts";
+import type { Announcement } from "../../src/cluster/observation.ts";
+import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
+import { memoryStore, type MemoryStore } from "../../src/coordination/memory/driver.ts";
+import type { Session } from "../../src/coordination/port.ts";
+import { shardStore } from "../../src/shard/shard-store.ts";
+import type { PeerReport } from "../../src/status/report.ts";
+import type { Log, World } from "../../src/world/port.ts";
+import { realClock, realRandom, realTimers } from "../../src/world/real/clock.ts";
+
+export const SHARD_PATH = "/manatee/1";
+/** 2026-03-01T12:00:00.000Z */
+export const NOW = Date.UTC(2026, 2, 1, 12);
+export const SYSTEM = "7512345678901234567";
+
+const quiet: Log = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, child: () => quiet };
+
+/** Peers a, b, c, d: zoneIds that differ in their first eight characters. */
+export function peer(name: string): PeerAddress & { readonly incarnation: string } {
+  const at = name.charCodeAt(0) - 96;
+  const ip = `10.0.0.${at}`;
+  return {
+    id: `${ip}:5432:12345`,
+    zoneId: `${name.repeat(8)}-0000-4000-8000-00000000000${at}`,
+    ip,
+    pgUrl: `tcp://postgres@${ip}:5432/postgres`,
+    backupUrl: `http://${ip}:12345`,
+    incarnation: `inc-${name}`,
+  };
+}
+
+/** A document as a sitter writes it. */
+export function document(change: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  return {
+    generation: 3,
+    primary: peer("a"),
+    sync: peer("b"),
+    async: [peer("c")],
+    deposed: [],
+    initWal: "0/174C4C8",
+    initTimeline: 2,
+    provisional: false,
+    timeline: 2,
+    highestTimeline: 2,
+    systemIdentifier: SYSTEM,
+    rule: "A1",
+    reason: "cccccccc joined",
+    written: { by: "10.0.0.1:5432:12345", version: 1 },
+    requires: ["incarnations"],
+    ...change,
+  };
+}
+
+export function state(change: Readonly<Record<string, unknown>> = {}): ShardState {
+  const decoded = decodeState(JSON.stringify(document(change)));
+  if (decoded.kind !== "state") throw new Error(decoded.message);
+  return decoded.state;
+}
+
+export function row(
+  downstream: string,
+  change: Readonly<Record<string, string | null>> = {},
+): Record<string, string | null> {
+  return {
+    pid: "4711",
+    usename: "manatee_replication",
+    application_name: peer(downstream).pgUrl,
+    client_addr: peer(downstream).ip,
+    state: "streaming",
+    sent_location: "0/79E8E0A0",
+    write_location: "0/79E8E0A0",
+    flush_location: "0/79E8E0A0",
+    replay_location: "0/79E8DCA0",
+    sync_priority: "1",
+    sync_state: "async",
+    ...change,
+  };
+}
+
+type ReportChange = Partial<Omit<PeerReport, "postgres" | "decision" | "store">> & {
+  readonly postgres?: Partial<PeerReport["postgres"]>;
+  readonly decision?: Partial<PeerReport["decision"]>;
+  readonly store?: Partial<PeerReport["store"]>;
+};
+
+/** A sitter's report, of a peer that is well. */
+export function report(name: string, role: PeerReport["role"], change: ReportChange = {}): PeerReport {
+  const address = peer(name);
+  const primary = role === "primary";
+  return {
+    id: address.id,
+    run: `run-${name}`,
+    zoneId: address.zoneId,
+    shard: "1",
+    pgUrl: address.pgUrl,
+    incarnation: address.incarnation,
+    systemIdentifier: SYSTEM,
+    generation: 3,
+    version: 1,
+    role,
+    silent: [],
+    ...change,
+    decision: {
+      rule: "A1",
+      because: "the chain is complete",
+      waitingOn: null,
+      operator: null,
+      forMs: 1000,
+      ...change.decision,
+    },
+    store: { connected: true, sinceMs: 1000, evaluationOnly: false, openToAll: false, ...change.store },
+    postgres: {
+      healthy: true,
+      error: null,
+      lastCheck: "2026-03-01T12:00:00.000Z",
+      version: "15.6",
+      state: primary ? "primary" : "standby",
+      job: null,
+      gate: primary ? "open" : "closed",
+      syncNames: primary ? [peer("b").pgUrl] : ["manatee-nobody"],
+      lineage: "1@0/174C4C8,2",
+      timeline: 2,
+      walEnd: "0/79E8E0A0",
+      replayed: primary ? null : "0/79E8E0A0",
+      lagSeconds: primary ? null : 0,
+      receiver: primary ? null : "streaming",
+      clientSessions: 0,
+      replication: [],
+      forksKept: 0,
+      cancelledWaits: 0,
+      warnings: [],
+      ...change.postgres,
+    },
+  };
+}
+
+/** The reports of a shard that is well: a → b → c. */
+export function wellReports(): Record<string, PeerReport> {
+  return {
+    a: report("a", "primary", { postgres: { replication: [row("b", { sync_state: "sync" })] } }),
+    b: report("b", "sync", { postgres: { replication: [row("c")] } }),
+    c: report("c", "async"),
+  };
+}
+
+export interface Outcome {
+  readonly status: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+export class ShardFixture {
+  readonly store: MemoryStore = memoryStore({ clock: realClock, timers: realTimers, random: realRandom, log: quiet });
+  /** By a peer's letter; without one its sitter is silent. */
+  readonly reports: Record<string, PeerReport>;
+  /** By a peer's letter. */
+  readonly ports: Record<string, "open" | "refused" | "silent"> = {};
+  readonly files = new Map<string, string>();
+  wallMs = NOW;
+  answers: string[] = [];
+  interactive = false;
+  env: Record<string, string> = { ZK_IPS: "10.0.0.9", SHARD: "1" };
+  /** Called before each question to a sitter: a test lets the shard go on here. */
+  onAsk: (() => Promise<void> | void) | undefined;
+  readonly questions: string[] = [];
+  readonly #sessions: Session[] = [];
+
+  constructor(reports: Record<string, PeerReport> = wellReports()) {
+    this.reports = reports;
+  }
+
+  /** Writes these versions of the document, one after the other, and lets these peers be present. */
+  async prepare(
+    documents: readonly (Record<string, unknown> | string)[] = [document()],
+    present: readonly string[] = ["a", "b", "c"],
+  ): Promise<this> {
+    const session = this.session("sitters");
+    const shard = shardStore({ session, path: SHARD_PATH, clock: realClock, log: quiet });
+    await connected(session);
+    await shard.prepare();
+    for (const [at, each] of documents.entries()) await this.put(each, at === 0 ? undefined : at);
+    for (const name of present) await this.announce(name);
+    return this;
+  }
+
+  async announce(name: string, change: Partial<Announcement> = {}): Promise<void> {
+    const data = encodeAnnouncement(peer(name), {
+      incarnation: peer(name).incarnation,
+      data: "marked",
+      systemIdentifier: SYSTEM,
+      features: ["incarnations"],
+      phase: "following",
+      serving: undefined,
+      handover: undefined,
+      abdicates: undefined,
+      callsFor: undefined,
+      standing: undefined,
+      ...change,
+    });
+    await this.#write([
+      {
+        kind: "create",
+        path: `${SHARD_PATH}/election/${peer(name).id}-`,
+        data: bytes(data),
+        ephemeral: true,
+        sequential: true,
+      },
+    ]);
+  }
+
+  /** As a sitter writes: on that version, with its history entry. */
+  async put(json: Record<string, unknown> | string, version: number | undefined): Promise<void> {
+    const text = typeof json === "string" ? json : JSON.stringify(json);
+    const generation = typeof json === "string" ? 0 : Number(json["generation"]);
+    const data = bytes(text);
+    await this.#write([
+      ...(version === undefined ? [{ kind: "create" as const, path: `${SHARD_PATH}/state`, data }] : []),
+      { kind: "set", path: `${SHARD_PATH}/state`, data, version: version ?? 0 },
+      { kind: "create", path: `${SHARD_PATH}/history/${generation}-`, data, sequential: true },
+    ]);
+  }
+
+  async #write(operations: Parameters<Session["write"]>[0]): Promise<void> {
+    const session = this.session("sitters");
+    const outcome = await session.write(operations);
+    if (outcome.kind !== "yes") throw new Error(`the fixture's write: ${JSON.stringify(outcome)}`);
+  }
+
+  session(client: string): Session {
+    const [first] = this.#sessions;
+    if (first !== undefined) return first;
+    const session = this.store.as(client).open({ sessionTimeoutMs: 60_000 });
+    this.#sessions.push(session);
+    return session;
+  }
+
+  /** The document as it stands, and its version. */
+  current(): { readonly json: Record<string, unknown>; readonly version: number } {
+    const node = this.store.peek(`${SHARD_PATH}/state`);
+    if (node === undefined) throw new Error("no state");
+    return { json: JSON.parse(new TextDecoder().decode(node.data)) as Record<string, unknown>, version: node.version };
+  }
+
+  adm(...args: readonly string[]): Promise<Outcome> {
+    return this.#run((context) => runAdmin(args, context));
+  }
+
+  stat(...args: readonly string[]): Promise<Outcome> {
+    return this.#run((context) => runStat(args, context));
+  }
+
+  async #run(tool: (context: AdminContext) => Promise<number>): Promise<Outcome> {
+    const out: string[] = [];
+    const err: string[] = [];
+    const status = await tool(this.#context(out, err));
+    return { status, out: out.join("\n"), err: err.join("\n") };
+  }
+
+  #context(out: string[], err: string[]): AdminContext {
+    const world: World = {
+      clock: { now: () => realClock.now(), wall: () => this.wallMs },
+      timers: realTimers,
+      random: realRandom,
+      log: quiet,
+      network: {
+        probePort: ({ host }) => Promise.resolve(this.ports[letterOf(host)] ?? "silent"),
+        httpGet: async ({ host, port, path }) => {
+          await this.onAsk?.();
+          const found = port === 5433 && path === "/state" ? this.reports[letterOf(host)] : undefined;
+          return found === undefined
+            ? this.ports[letterOf(host)] === "refused"
+              ? "refused"
+              : "silent"
+            : { status: 200, body: JSON.stringify(found) };
+        },
+      },
+      files: {
+        read: (path) => Promise.resolve(this.files.get(path)),
+        write: (path, content) => Promise.resolve(void this.files.set(path, content)),
+        remove: (path) => Promise.resolve(void this.files.delete(path)),
+      },
+    };
+    return {
+      world,
+      terminal: {
+        print: (line) => void out.push(line),
+        note: (line) => void err.push(line),
+        interactive: this.interactive,
+        colour: false,
+        ask: (question) => {
+          this.questions.push(question);
+          return Promise.resolve(this.answers.shift());
+        },
+      },
+      env: this.env,
+      version: "1.2.3",
+      author: "manatee-adm of root on host1",
+      coordination: () => Promise.resolve(this.store.as("adm")),
+      shardStore: (session, path) => shardStore({ session, path, clock: realClock, log: quiet }),
+    };
+  }
+}
+
+function letterOf(host: string): string {
+  return String.fromCharCode(96 + Number(host.split(".").at(-1)));
+}
+
+function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+function connected(session: Session): Promise<void> {
+  return new Promise((resolve) => {
+    if (session.status.kind === "connected") return resolve();
+    const stop = session.onStatus((status) => {
+      if (status.kind !== "connected") return;
+      stop();
+      resolve();
+    });
+  });
+}
