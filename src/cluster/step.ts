@@ -47,6 +47,8 @@ export const IDLE_MS: Ms = 1000;
 /** A failed action is tried again after this long, doubled with each failure in a row, up to the second figure. */
 const RETRY_MS: Ms = 200;
 const RETRY_MAX_MS: Ms = 10_000;
+/** So many failures in a row are not a passing trouble: an operator is asked. */
+const OPERATOR_AFTER = 3;
 
 /** The action, or, while the last one of its kind has failed just now, a wait that tells the failure. */
 export function attempt(obs: Observation, step: Step & { readonly action: Action }): Step {
@@ -58,7 +60,7 @@ export function attempt(obs: Observation, step: Step & { readonly action: Action
   return {
     ...rest,
     waitingOn: `another try of ${failure.action}, which failed (${failure.code}: ${failure.message})`,
-    operator: failure.hint,
+    ...(failure.count >= OPERATOR_AFTER && { operator: failure.hint }),
     lookAgainAfterMs: Math.max(1, failure.at + delay - obs.now),
   };
 }
