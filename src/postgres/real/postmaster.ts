@@ -38,6 +38,7 @@ export type ServerProcess =
 
 export class Postmaster {
   readonly #places: Places;
+  readonly #port: number;
   readonly #clock: Clock;
   readonly #timers: Timers;
   readonly #onChange: () => void;
@@ -47,11 +48,13 @@ export class Postmaster {
 
   constructor({
     places,
+    port,
     clock,
     timers,
     onChange,
-  }: { places: Places; clock: Clock; timers: Timers; onChange: () => void }) {
+  }: { places: Places; port: number; clock: Clock; timers: Timers; onChange: () => void }) {
     this.#places = places;
+    this.#port = port;
     this.#clock = clock;
     this.#timers = timers;
     this.#onChange = onChange;
@@ -92,6 +95,9 @@ export class Postmaster {
     if ((await this.#postmasterPid()) !== undefined) await this.#killAll();
     // A pid file that names a process of somebody else's by now would make the start refuse.
     await rm(join(this.#places.dataDir, "postmaster.pid"), { force: true });
+    // So would the socket's lock file, while the process it names is a zombie that nobody has reaped. The folder is ours alone, and no server is left.
+    const socket = join(this.#places.socketDir, `.s.PGSQL.${this.#port}`);
+    await Promise.all([socket, `${socket}.lock`].map((path) => rm(path, { force: true })));
     // Append mode: the log can be cut while the server holds it open.
     const log = await open(this.#places.serverLog, "a", 0o600);
     try {

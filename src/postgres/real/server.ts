@@ -25,7 +25,7 @@ import { keepFork, keptForks } from "./forks.ts";
 import { adoptData, initialise } from "./initialise.ts";
 import { type JobHandle, Jobs } from "./jobs.ts";
 import { type Look, lookAtServer } from "./look.ts";
-import { readMark, writeMark } from "./mark.ts";
+import { MarkFile, markMissing } from "./mark.ts";
 import { placesOf } from "./places.ts";
 import { Postmaster } from "./postmaster.ts";
 import { promote } from "./promotion.ts";
@@ -81,7 +81,7 @@ class RealPostgres implements PostgresServer {
     const onChange = () => {
       for (const listener of this.#listeners) listener();
     };
-    this.#postmaster = new Postmaster({ places, clock, timers, onChange });
+    this.#postmaster = new Postmaster({ places, port: config.port, clock, timers, onChange });
     this.#jobs = new Jobs({ clock, log, onChange });
     this.#serverLog = new ServerLog(places.serverLog, log);
     const local = { host: places.socketDir, port: config.port, user: config.superuser, database: "postgres" };
@@ -94,6 +94,7 @@ class RealPostgres implements PostgresServer {
       clock,
       timers,
       random,
+      mark: new MarkFile(places),
       postmaster: this.#postmaster,
       local,
       binaries: () => this.#findBinaries(),
@@ -107,16 +108,22 @@ class RealPostgres implements PostgresServer {
   }
 
   async observe(): Promise<PostgresObservation> {
-    const { places } = this.#context;
     const major = await this.#findBinaries().then(
       (binaries) => binaries.major,
       () => undefined,
     );
     const server = await this.#observeServer();
-    const data = await observeData(places, major).catch((error: unknown): DataObservation => this.#diskFailed(error));
-    const forks = await keptForks(places).catch(() => []);
+    const { data, forks, hangs } = await this.#observeDisk(major);
     this.#lastCheckWall = this.#context.clock.wall();
-    this.#lastObservation = { data, server, job: this.#jobs.job, failure: this.#jobs.failure, forks };
+    const since =
+      this.#lastObservation?.server.kind === "unresponsive"
+        ? this.#lastObservation.server.since
+        : this.#context.clock.now();
+    const seen: ServerObservation =
+      hangs && server.kind !== "stopped"
+        ? { kind: "unresponsive", since, reason: "the disk under the data directory does not answer" }
+        : server;
+    this.#lastObservation = { data, server: seen, job: this.#jobs.job, failure: this.#jobs.failure, forks };
     return this.#lastObservation;
   }
 
@@ -169,16 +176,13 @@ class RealPostgres implements PostgresServer {
   }
 
   async rememberDocument(document: { version: number; json: string }): Promise<void> {
-    const mark = await readMark(this.#context.places);
-    // While a copy or a rewind is under way it writes the mark itself, from what it read.
-    if (
-      mark === undefined ||
-      mark === "malformed" ||
-      mark.incomplete ||
-      mark.lastDocument?.version === document.version
-    )
-      return;
-    await writeMark(this.#context.places, { ...mark, lastDocument: document });
+    const { mark } = this.#context;
+    const before = await mark.read();
+    if (before === undefined || before === "malformed" || before.lastDocument?.version === document.version) return;
+    await mark.change((present) => {
+      if (present === undefined) throw markMissing(this.#context.places);
+      return { ...present, lastDocument: document };
+    });
   }
 
   async report(): Promise<PostgresReport> {
@@ -249,7 +253,10 @@ class RealPostgres implements PostgresServer {
         return running.look.primary
           ? this.#describePrimary(running, running.look, running.look)
           : describeStandby(running, running.look);
-      if (errorCode(error) === "57P03" || (running.kind === "starting" && errorCode(error) === "ENOENT")) {
+      if (
+        errorCode(error) === "57P03" ||
+        (running.kind === "starting" && ["ENOENT", "ECONNREFUSED"].includes(errorCode(error) ?? ""))
+      ) {
         become("starting");
         return { kind: "starting", since: running.since };
       }
@@ -278,14 +285,25 @@ class RealPostgres implements PostgresServer {
     };
   }
 
-  #diskFailed(error: unknown): DataObservation {
-    return {
-      kind: "unusable",
-      code: "PG_DATA_UNREADABLE",
-      message: `the data directory can't be read (${explainError(error)})`,
-      hint: "Look at the storage under the data directory.",
-      mark: undefined,
-    };
+  /** A disk that hangs must not make the sitter hang: what was seen before stands then, and the server counts as unresponsive. */
+  async #observeDisk(
+    major: number | undefined,
+  ): Promise<{ data: DataObservation; forks: readonly string[]; hangs: boolean }> {
+    const { places, timers, config } = this.#context;
+    const before = this.#lastObservation;
+    const look = Promise.all([
+      observeData(places, major).catch((error: unknown) => unreadable(error)),
+      keptForks(places).catch((): string[] => []),
+    ]).then(([data, forks]) => ({ data, forks, hangs: false }));
+    if (!before) return look;
+    let cancel: () => void = () => undefined;
+    const limit = new Promise<void>((resolve) => (cancel = timers.after(config.probeLimitMs, resolve)));
+    const seen = await Promise.race([
+      look,
+      limit.then(() => ({ data: before.data, forks: before.forks, hangs: true })),
+    ]);
+    cancel();
+    return seen;
   }
 
   // --- actions
@@ -354,15 +372,10 @@ class RealPostgres implements PostgresServer {
   }
 
   async #changeMark(change: (mark: DataMark) => DataMark): Promise<void> {
-    const mark = await readMark(this.#context.places);
-    if (mark === undefined || mark === "malformed")
-      throw new ManateeError({
-        code: "PG_MARK_MISSING",
-        message: `there is no readable mark in ${this.#context.places.dataDir}`,
-        remedy: "reobserve",
-        hint: "Nothing has to be done: the peer decides afresh.",
-      });
-    await writeMark(this.#context.places, change(mark));
+    await this.#context.mark.change((mark) => {
+      if (mark === undefined) throw markMissing(this.#context.places);
+      return change(mark);
+    });
   }
 
   /** Names its binaries once; a failure is looked into again each time, since an operator may install them meanwhile. */
@@ -400,6 +413,16 @@ class RealPostgres implements PostgresServer {
       hint: "Shorten host, user or database in the peer's URL.",
     });
   }
+}
+
+function unreadable(error: unknown): DataObservation {
+  return {
+    kind: "unusable",
+    code: "PG_DATA_UNREADABLE",
+    message: `the data directory can't be read (${explainError(error)})`,
+    hint: "Look at the storage under the data directory.",
+    mark: undefined,
+  };
 }
 
 function newRunning(pid: number, since: Ms): Running {
