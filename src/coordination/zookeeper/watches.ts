@@ -3,8 +3,8 @@
 //
 // A node has up to two watches in the store: `exists` (fires on creation, change, deletion; can be set on a node that isn't there) and
 // `children` (only on a node that is). To look at children both are set, one right after the other, so that neither a creation nor a deletion
-// between the two can be missed. Listeners are called only after the watches are set anew (sent, that is: answers come in order): what they read
-// then is newer than the watch.
+// between the two can be missed. Listeners are called when the store has answered that the watches are set anew: what they read then is newer
+// than the watch, and what happens after the call is told by another.
 
 import { SET_WATCHES_BYTES } from "./limits.ts";
 import { EVENT, type NodeEvent, type WatchLists } from "./messages.ts";
@@ -102,11 +102,7 @@ export class WatchTable {
 
   /** Sets what is not set, and calls everybody: what happened while cut off is not known. */
   rearm(): void {
-    for (const [path, entry] of this.entries) {
-      this.arm(path, entry);
-      this.notify(entry.listeners.data);
-      this.notify(entry.listeners.children);
-    }
+    for (const [path, entry] of this.entries) this.arm(path, entry, ["data", "children"]);
   }
 
   take(event: NodeEvent): void {
@@ -119,29 +115,40 @@ export class WatchTable {
       entry.existsSet = false;
       if (event.type === EVENT.deleted) entry.childrenSet = false;
     }
-    this.arm(event.path, entry);
-    if (event.type !== EVENT.childrenChanged) this.notify(data);
-    if (event.type !== EVENT.dataChanged) this.notify(children);
+    const owed: Looked[] = [];
+    if (event.type !== EVENT.childrenChanged) owed.push("data");
+    if (event.type !== EVENT.dataChanged) owed.push("children");
+    this.arm(event.path, entry, owed);
   }
 
-  private arm(path: string, entry: Entry): void {
+  /** Sets what is not set, and then calls the listeners to whom that is owed. */
+  private arm(path: string, entry: Entry, owed: readonly Looked[] = []): void {
     const connection = this.connection;
-    if (!entry.existsSet) {
+    const { data, children } = entry.listeners;
+    const exists = !entry.existsSet;
+    const childrenToo = !entry.childrenSet && children.size > 0;
+    const pay = (): void => {
+      for (const what of owed) this.notify(what === "data" ? data : children);
+    };
+    if (exists) {
       entry.existsSet = true;
       this.port.setExists(path, (there) => {
-        if (connection !== this.connection) return;
-        entry.there = there;
-        if (there === undefined) entry.existsSet = false;
+        if (connection === this.connection) {
+          entry.there = there;
+          if (there === undefined) entry.existsSet = false;
+        }
+        if (!childrenToo) pay();
       });
     }
-    if (!entry.childrenSet && entry.listeners.children.size > 0) {
+    if (childrenToo) {
       entry.childrenSet = true;
       this.port.setChildren(path, (there) => {
-        if (connection !== this.connection) return;
         // Not there: `exists`, set before, tells of its creation, and sets this one again.
-        if (there !== true) entry.childrenSet = false;
+        if (connection === this.connection && there !== true) entry.childrenSet = false;
+        pay();
       });
     }
+    if (!exists && !childrenToo) pay();
   }
 
   private notify(listeners: ReadonlySet<Listener>): void {
