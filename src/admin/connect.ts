@@ -24,7 +24,7 @@ export async function withSession<T>(
   const coordination = await context.coordination(target.store);
   const session = coordination.open({ sessionTimeoutMs: target.store.sessionTimeoutMs });
   try {
-    await connected(context, session, target, coordination.description);
+    await whenConnected(context, session, { timeoutMs: target.timeoutMs, place: coordination.description });
     return await use(session);
   } finally {
     await session.close({ limitMs: CLOSE_LIMIT_MS });
@@ -41,11 +41,11 @@ export function withShard<T>(
   );
 }
 
-function connected(
+/** Also after the connection broke, while the session lasts. @throws `ADMIN_STORE_UNREACHABLE` */
+export function whenConnected(
   { world }: AdminContext,
   session: Session,
-  { timeoutMs }: StoreTarget,
-  description: string,
+  { timeoutMs, place }: Pick<StoreTarget, "timeoutMs" | "place">,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const look = (status: SessionStatus) => {
@@ -53,12 +53,12 @@ function connected(
       cancel();
       stop();
       if (status.kind === "connected") resolve();
-      else reject(unreachable(description, `its session is ${status.kind}`));
+      else reject(unreachable(place, `its session is ${status.kind}`));
     };
     const stop = session.onStatus(look);
     const cancel = world.timers.after(timeoutMs, () => {
       stop();
-      reject(unreachable(description, `no connection within ${timeoutMs / 1000} s`));
+      reject(unreachable(place, `no connection within ${timeoutMs / 1000} s`));
     });
     look(session.status);
   });

@@ -21,7 +21,7 @@ export async function waitFor(access: ShardAccess, limitMs: Ms, look: (picture: 
   const began = world.clock.now();
   let told = "";
   for (;;) {
-    const progress = look(await takePicture(access));
+    const progress = await lookOnce(access, look);
     const seconds = ((world.clock.now() - began) / 1000).toFixed(1);
     if (progress.kind === "reached") {
       terminal.print(`Done after ${seconds} s: ${progress.what}.`);
@@ -36,6 +36,16 @@ export async function waitFor(access: ShardAccess, limitMs: Ms, look: (picture: 
         "Look at manatee-adm show and the sitters' logs; what was asked for stays in the document.",
       );
     await nextLook(access);
+  }
+}
+
+/** The store may be away for a moment; what was asked for is not affected. */
+async function lookOnce(access: ShardAccess, look: (picture: Picture) => Progress): Promise<Progress> {
+  try {
+    return look(await takePicture(access));
+  } catch (error) {
+    if (access.shard.session.status.kind !== "connecting") throw error;
+    return { kind: "waiting", what: "the coordination store to answer" };
   }
 }
 

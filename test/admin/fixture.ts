@@ -168,6 +168,8 @@ export class ShardFixture {
   env: Record<string, string> = { ZK_IPS: "10.0.0.9", SHARD: "1" };
   /** Called before each question to a sitter: a test lets the shard go on here. */
   onAsk: (() => Promise<void> | void) | undefined;
+  /** Called before each answer of the operator's. */
+  onQuestion: (() => Promise<void> | void) | undefined;
   readonly questions: string[] = [];
   readonly #sessions: Session[] = [];
 
@@ -293,9 +295,10 @@ export class ShardFixture {
         note: (line) => void err.push(line),
         interactive: this.interactive,
         colour: false,
-        ask: (question) => {
+        ask: async (question) => {
           this.questions.push(question);
-          return Promise.resolve(this.answers.shift());
+          await this.onQuestion?.();
+          return this.answers.shift();
         },
       },
       env: this.env,
