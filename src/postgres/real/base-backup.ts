@@ -10,7 +10,6 @@ import type { Bytes, Ms } from "../../base/units.ts";
 import type { Timers } from "../../world/port.ts";
 import { streamBackup } from "./backup-stream.ts";
 import { crc32c } from "./crc32c.ts";
-import { flushFileSystem } from "./durable.ts";
 import { manifestProblem, type ReceivedFile } from "./manifest.ts";
 import { MARK_FILE } from "./mark.ts";
 import { type SqlTarget, withConnection } from "./sql.ts";
@@ -32,7 +31,7 @@ export interface BaseBackup {
 const COPY_LIMIT_MS: Ms = 2_000_000_000;
 
 /**
- * The folder holds but the mark. When it resolves, the copy is complete, verified and durable (not started yet). Errors: `PG_COPY_FAILED`,
+ * The folder holds but the mark. When it resolves, the copy is complete and verified; flushing it is the caller's. Errors: `PG_COPY_FAILED`,
  * `PG_COPY_DAMAGED`, `PG_TABLESPACES`, `PG_VERSION_DIFFERS`.
  */
 export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
@@ -42,10 +41,22 @@ export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
   const manifest: Buffer[] = [];
   let total = 0;
   let refused: ManateeError | undefined;
+  // What is being written when the copy is cut short must have ended before somebody else writes there.
+  let over = false;
+  let writing: Promise<void> = Promise.resolve();
+  const stall = new StallWatch(timers, signal);
+  const take = async (chunk: Buffer): Promise<void> => {
+    if (refused) throw refused;
+    if (over) return;
+    if (files.received === 0) await backup.demandSpace(total);
+    await tar.write(chunk);
+    stall.progressed();
+    backup.onProgress({ received: files.received, total });
+  };
   try {
     await withConnection(
       { ...source, replication: "true" },
-      { limitMs: COPY_LIMIT_MS, timers, signal },
+      { limitMs: COPY_LIMIT_MS, timers, signal: stall.signal },
       async ({ client, query }) => {
         const version = Number((await query("SHOW server_version_num"))[0]?.["server_version_num"]);
         demandMajor(Math.floor(version / 10_000), backup.major);
@@ -58,11 +69,9 @@ export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
               total = bytes;
               if (tablespaces.length > 0) refused = tablespacesError(tablespaces);
             },
-            async archiveData(chunk) {
-              if (refused) throw refused;
-              if (files.received === 0) await backup.demandSpace(total);
-              await tar.write(chunk);
-              backup.onProgress({ received: files.received, total });
+            archiveData(chunk) {
+              writing = take(chunk);
+              return writing;
             },
             manifestData(chunk) {
               manifest.push(chunk);
@@ -75,14 +84,55 @@ export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
     );
     tar.finish();
   } catch (error) {
+    over = true;
+    stall.end();
+    await writing.catch(() => undefined);
     await files.abandon();
-    if (error instanceof ManateeError) throw error;
+    if (error instanceof ManateeError && !stall.stalled) throw error;
     throw copyFailed(source, error);
   }
+  stall.end();
   const problem = manifestProblem(Buffer.concat(manifest).toString("utf8"), files.all);
   if (problem !== undefined) throw copyDamaged(source, problem);
   await writeFile(join(backup.dataDir, "backup_manifest"), Buffer.concat(manifest), { mode: 0o600 });
-  await flushFileSystem(backup.dataDir);
+}
+
+/** A source that sends nothing for so long is lost: a fast checkpoint comes before the first byte, and may take minutes. */
+const STALL_LIMIT_MS: Ms = 300_000;
+
+class StallWatch {
+  readonly #timers: Timers;
+  readonly #abort = new AbortController();
+  readonly signal: AbortSignal;
+  stalled = false;
+  #cancel: () => void = () => undefined;
+  #progressed = false;
+
+  constructor(timers: Timers, outer: AbortSignal) {
+    this.#timers = timers;
+    this.signal = AbortSignal.any([outer, this.#abort.signal]);
+    this.#watch();
+  }
+
+  progressed(): void {
+    this.#progressed = true;
+  }
+
+  end(): void {
+    this.#cancel();
+  }
+
+  #watch(): void {
+    this.#cancel = this.#timers.after(STALL_LIMIT_MS, () => {
+      if (this.#progressed) {
+        this.#progressed = false;
+        this.#watch();
+        return;
+      }
+      this.stalled = true;
+      this.#abort.abort();
+    });
+  }
 }
 
 /** With the WAL that it needs to become consistent, so that the source may vanish as soon as the copy is here. */

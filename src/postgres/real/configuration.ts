@@ -30,19 +30,12 @@ export interface FixedOptions {
   readonly walLevel: "replica" | "logical";
 }
 
-/** Arguments of the `postgres` program. */
-export function commandLine(config: PostgresConfig, places: Places, options: FixedOptions): string[] {
-  return [
-    "-D",
-    config.dataDir,
-    ...fixedSettings(config, places, options).flatMap(({ name, value }) => ["-c", `${name}=${value}`]),
-  ];
-}
-
 /** What a `postgres --single` needs of it: recovery to the end of the WAL, and durability. */
 export function singleUserOptions(places: Places): string[] {
   const values = {
     config_file: places.configFile,
+    data_directory: places.dataDir,
+    external_pid_file: "",
     fsync: "on",
     full_page_writes: "on",
     archive_mode: "off",
@@ -55,6 +48,8 @@ export function fixedSettings(config: PostgresConfig, places: Places, { major, w
   const commit = config.parameters["synchronous_commit"] === "remote_apply" ? "remote_apply" : "on";
   const settings: [string, string, string][] = [
     ["config_file", places.configFile, "ours includes the operator's"],
+    ["data_directory", config.dataDir, "a distribution's own file names another one"],
+    ["external_pid_file", "", "a distribution's own file names a folder that is not ours"],
     ["hba_file", places.hbaFile, "the gate, and who replicates"],
     ["listen_addresses", config.host, "the address that the shard's state names"],
     ["port", String(config.port), "the port that the shard's state names"],

@@ -5,6 +5,7 @@ import type { PeerAddress } from "../../cluster/state.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { Clock, Log, Random, Timers } from "../../world/port.ts";
 import type { Binaries } from "./binaries.ts";
+import type { MarkFile } from "./mark.ts";
 import type { Places } from "./places.ts";
 import type { Postmaster } from "./postmaster.ts";
 import type { SqlSession, SqlTarget } from "./sql.ts";
@@ -18,6 +19,7 @@ export interface Context {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
+  readonly mark: MarkFile;
   readonly postmaster: Postmaster;
   /** This server, as superuser, over the Unix socket. */
   readonly local: SqlTarget;

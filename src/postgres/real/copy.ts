@@ -3,7 +3,6 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
-import type { DataMark } from "../../cluster/observation.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
 import { finishCopiedFolder, takeBaseBackup } from "./base-backup.ts";
 import { configFileContent, connInfo, endpointOf, reloadableContent, singleUserOptions } from "./configuration.ts";
@@ -18,8 +17,9 @@ import {
   writeIfDifferent,
 } from "./durable.ts";
 import { demandSpace } from "./forks.ts";
+import { endLeftovers } from "./leftovers.ts";
 import type { JobHandle } from "./jobs.ts";
-import { endProtection, MARK_FILE, protectMark, readMark, writeMark } from "./mark.ts";
+import { MARK_FILE } from "./mark.ts";
 import { demandReplicationPassword, writePassFile } from "./passwords.ts";
 import { runProgram } from "./programs.ts";
 import { type SqlTarget, withConnection } from "./sql.ts";
@@ -35,9 +35,9 @@ export async function copyFrom(
   const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
   const { major } = await context.binaries();
   await makePrivateFolder(places.own);
-  const before = await readMark(places);
-  const known = before === "malformed" ? undefined : before;
-  const mark: DataMark = {
+  await endLeftovers(places);
+  await makePrivateFolder(places.dataDir);
+  await context.mark.change((known) => ({
     shard: context.shard,
     incarnation,
     claim: known?.claim,
@@ -45,10 +45,9 @@ export async function copyFrom(
     incomplete: true,
     source: from.id,
     lastDocument: known?.lastDocument,
-  };
-  await makePrivateFolder(places.dataDir);
-  await writeMark(places, mark);
-  await removeDurably(places.rewindJournal);
+  }));
+  // Of a rewind that was cut short the mark still stood beside the folder.
+  await context.mark.settle({ incomplete: true });
   await removeDurably(places.initdbJournal);
   for (const name of await readdir(places.dataDir))
     if (name !== MARK_FILE) await removeTree(join(places.dataDir, name));
@@ -64,7 +63,7 @@ export async function copyFrom(
   });
   await finishCopiedFolder(places.dataDir);
   await flushFileSystem(places.dataDir);
-  await writeMark(places, { ...mark, incomplete: false });
+  await context.mark.settle({ incomplete: false });
 }
 
 /** pg_rewind against a running peer. Errors: `PG_REWIND_MISSING`, `PG_REWIND_FAILED`: then a copy leads on. */
@@ -75,14 +74,13 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
   if (rewind === undefined) throw rewindMissing((await context.binaries()).binDir);
   const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
   await writePassFile(places, { user: config.replicationUser, password });
-  const mark = await readMark(places);
-  if (mark === undefined || mark === "malformed") throw rewindFailed("the data directory bears no mark");
+  await endLeftovers(places);
   await shutDownCleanly(context, job.signal);
   await checkpointSource(context, from, password, job.signal);
-  const incomplete: DataMark = { ...mark, incomplete: true };
-  await protectMark(places, incomplete);
+  await context.mark.protect();
   await runProgram({
     program: rewind,
+    folder: places.own,
     args: [
       "--target-pgdata",
       places.dataDir,
@@ -106,7 +104,7 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
   await rm(join(places.dataDir, "recovery.signal"), { force: true });
   await finishCopiedFolder(places.dataDir);
   await flushFileSystem(places.dataDir);
-  await endProtection(places, mark);
+  await context.mark.settle({ incomplete: false });
 }
 
 /**
@@ -124,6 +122,7 @@ async function shutDownCleanly(context: Context, signal: AbortSignal): Promise<v
   const { postgres } = await context.binaries();
   await runProgram({
     program: postgres,
+    folder: places.own,
     args: ["--single", "-D", places.dataDir, ...singleUserOptions(places), "template1"],
     signal,
     failure: {
@@ -182,15 +181,6 @@ function rewindMissing(binDir: string): ManateeError {
     message: `there is no pg_rewind in ${binDir}`,
     remedy: "reobserve",
     hint: "Nothing has to be done: the peer is copied afresh instead; install PostgreSQL's full server package to save time.",
-  });
-}
-
-function rewindFailed(what: string): ManateeError {
-  return new ManateeError({
-    code: "PG_REWIND_FAILED",
-    message: `the rewind failed: ${what}`,
-    remedy: "reobserve",
-    hint: "Nothing has to be done: the peer is copied afresh instead.",
   });
 }
 

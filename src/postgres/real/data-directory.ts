@@ -6,7 +6,7 @@ import { ManateeError } from "../../base/errors.ts";
 import type { DataMark, DataObservation } from "../../cluster/observation.ts";
 import { type ControlFile, readControlFile } from "./control-file.ts";
 import { isMissing, readIfThere } from "./durable.ts";
-import { MARK_FILE, readMark } from "./mark.ts";
+import { MARK_FILE, MarkFile } from "./mark.ts";
 import type { Places } from "./places.ts";
 import { readLineage } from "./timeline-history.ts";
 
@@ -27,7 +27,7 @@ export async function observeData(places: Places, major: number | undefined): Pr
     );
   }
   if (names.length === 0) return { kind: "none" };
-  const mark = await readMark(places);
+  const mark = await new MarkFile(places).read();
   if (mark === "malformed")
     return unusable(
       "PG_MARK_MALFORMED",

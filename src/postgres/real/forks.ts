@@ -6,6 +6,7 @@ import { ManateeError } from "../../base/errors.ts";
 import type { Bytes } from "../../base/units.ts";
 import type { Context } from "./context.ts";
 import { flushFileSystem, flushFolder, isMissing, makePrivateFolder, removeTree } from "./durable.ts";
+import { endLeftovers } from "./leftovers.ts";
 import type { Places } from "./places.ts";
 import { runProgram } from "./programs.ts";
 
@@ -21,10 +22,12 @@ export async function keepFork(context: Context, name: string, signal: AbortSign
   const target = join(places.forksDir, name);
   // Complete under its name: it was kept before, and what lies in the data directory now may be less.
   if ((await keptForks(places)).includes(name)) return;
+  await endLeftovers(places);
   await removeTree(target + PARTIAL);
-  await demandSpace(context, places.forksDir, await sizeOf(places.dataDir, signal));
+  await demandSpace(context, places.forksDir, await sizeOf(places, signal));
   await runProgram({
     program: "cp",
+    folder: places.own,
     // Links followed: a fork whose pg_wal lies elsewhere would be no copy. Blocks shared where the file system can.
     args: ["-aL", "--reflink=auto", places.dataDir, target + PARTIAL],
     signal,
@@ -64,10 +67,11 @@ export async function demandSpace(context: Context, folder: string, needed: Byte
   });
 }
 
-async function sizeOf(folder: string, signal: AbortSignal): Promise<Bytes> {
+async function sizeOf(places: Places, signal: AbortSignal): Promise<Bytes> {
   const output = await runProgram({
     program: "du",
-    args: ["-sLB1", folder],
+    folder: places.own,
+    args: ["-sLB1", places.dataDir],
     signal,
     failure: {
       code: "PG_FORK_FAILED",

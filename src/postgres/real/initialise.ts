@@ -14,7 +14,7 @@ import {
   writeDurably,
   writeIfDifferent,
 } from "./durable.ts";
-import { writeMark } from "./mark.ts";
+import { endLeftovers } from "./leftovers.ts";
 import { makePassword } from "./passwords.ts";
 import { runProgram } from "./programs.ts";
 import { quoteIdentifier, quoteLiteral } from "./sql.ts";
@@ -27,6 +27,7 @@ export async function initialise(context: Context, incarnation: string, signal: 
   const { config, places, random } = context;
   const { initdb } = await context.binaries();
   await makePrivateFolder(places.own);
+  await endLeftovers(places);
   await demandEmpty(context);
   await makePassword(config.superuserPasswordFile, random);
   await makePassword(config.replicationPasswordFile, random);
@@ -35,6 +36,7 @@ export async function initialise(context: Context, incarnation: string, signal: 
   for (const name of await readdir(places.dataDir)) await removeTree(`${places.dataDir}/${name}`);
   await runProgram({
     program: initdb,
+    folder: places.own,
     args: [
       "-D",
       places.dataDir,
@@ -57,7 +59,7 @@ export async function initialise(context: Context, incarnation: string, signal: 
     },
   });
   await createReplicationRole(context, signal);
-  await writeMark(places, newMark(context, incarnation, true));
+  await context.mark.change(() => newMark(context, incarnation));
   await removeDurably(places.initdbJournal);
 }
 
@@ -78,7 +80,7 @@ export async function adoptData(context: Context, incarnation: string, signal: A
     });
   await makePassword(context.config.replicationPasswordFile, context.random);
   await createReplicationRole(context, signal);
-  await writeMark(context.places, newMark(context, incarnation, true));
+  await context.mark.change(() => newMark(context, incarnation));
 }
 
 /**
@@ -106,6 +108,7 @@ async function createReplicationRole(context: Context, signal: AbortSignal): Pro
   await writeIfDifferent(places.configFile, configFileContent(config, places));
   const output = await runProgram({
     program: postgres,
+    folder: places.own,
     args: ["--single", "-D", places.dataDir, ...singleUserOptions(places), "postgres"],
     input: `${statements.join("\n")}\n`,
     signal,
@@ -137,12 +140,12 @@ async function demandEmpty({ places }: Context): Promise<void> {
   });
 }
 
-function newMark({ shard }: Context, incarnation: string, founding: boolean): DataMark {
+function newMark({ shard }: Context, incarnation: string): DataMark {
   return {
     shard,
     incarnation,
     claim: undefined,
-    founding,
+    founding: true,
     incomplete: false,
     source: undefined,
     lastDocument: undefined,

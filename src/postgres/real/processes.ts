@@ -23,12 +23,26 @@ export async function isAlive(pid: number): Promise<boolean> {
  */
 export async function postgresProcessesOn(dataDir: string): Promise<number[]> {
   const found: number[] = [];
-  for (const entry of await readdir("/proc")) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
+  for (const pid of await allProcesses()) {
     if ((await workingDirectory(pid)) === dataDir && (await isPostgres(pid)) && (await isAlive(pid))) found.push(pid);
   }
   return found;
+}
+
+/** Programs that we run to their end, and that work in that folder of ours (a real path). */
+export async function programsIn(folder: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const pid of await allProcesses()) {
+    if ((await workingDirectory(pid)) !== folder) continue;
+    const exe = basename((await linkTarget(`/proc/${pid}/exe`)) ?? "");
+    if (/^(initdb|pg_rewind|postgres|cp|du|sync)\b/.test(exe) && (await isAlive(pid))) found.push(pid);
+  }
+  return found;
+}
+
+async function allProcesses(): Promise<number[]> {
+  const pids = (await readdir("/proc")).map(Number);
+  return pids.filter((pid) => Number.isInteger(pid) && pid > 1 && pid !== process.pid);
 }
 
 export async function workingDirectory(pid: number): Promise<string | undefined> {

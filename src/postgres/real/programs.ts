@@ -7,6 +7,8 @@ import { cleanEnvironment } from "./environment.ts";
 export interface ProgramRun {
   readonly program: string;
   readonly args: readonly string[];
+  /** Its working directory: ours, so that one which a killed sitter left behind is found. */
+  readonly folder: string;
   readonly signal: AbortSignal;
   readonly input?: string;
   readonly environment?: Readonly<Record<string, string>>;
@@ -23,6 +25,7 @@ const OUTPUT_KEPT = 64 * 1024;
 export function runProgram(run: ProgramRun): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(run.program, run.args, {
+      cwd: run.folder,
       stdio: ["pipe", "pipe", "pipe"],
       env: cleanEnvironment(run.environment),
       signal: run.signal,

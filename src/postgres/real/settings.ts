@@ -5,7 +5,6 @@ import { ManateeError } from "../../base/errors.ts";
 import type { ReplicationPeer } from "../port.ts";
 import {
   cleanAutoConf,
-  commandLine,
   configFileContent,
   fixedSettings,
   reloadableContent,
@@ -15,6 +14,7 @@ import { type Context, waitUntil } from "./context.ts";
 import { makePrivateFolder, writeIfDifferent } from "./durable.ts";
 import { hbaContent, readOperatorHba } from "./hba.ts";
 import { demandReplicationPassword, writePassFile } from "./passwords.ts";
+import { runProgram } from "./programs.ts";
 import { quoteLiteral, type SqlSession } from "./sql.ts";
 
 /** pg_reload_conf() returns before anything has changed; a busy machine takes its time. */
@@ -69,12 +69,30 @@ export async function reloadSettings(context: Context, settings: PostgresSetting
   });
 }
 
-/** The arguments of the server's process. The files must have been written. */
-export async function serverArguments(context: Context): Promise<string[]> {
+/** The arguments of the server's process. The files must have been written. Errors: `PG_START_FAILED` where its configuration can't be read. */
+export async function serverArguments(context: Context, signal: AbortSignal): Promise<string[]> {
   const { config, places } = context;
-  const { major } = await context.binaries();
-  const walLevel = config.parameters["wal_level"] === "logical" ? "logical" : "replica";
-  return commandLine(config, places, { major, walLevel });
+  const { major, postgres } = await context.binaries();
+  const fixed = fixedSettings(config, places, { major, walLevel: "replica" });
+  const wanted = await runProgram({
+    program: postgres,
+    // Without our own wal_level: what the operator's files say shows.
+    args: ["-D", config.dataDir, "-C", "wal_level", ...commandLineOf(fixed.filter(({ name }) => name !== "wal_level"))],
+    folder: places.own,
+    signal,
+    failure: {
+      code: "PG_START_FAILED",
+      what: "reading the server's configuration",
+      remedy: "operator",
+      hint: "Correct the line of the operator's configuration that PostgreSQL names.",
+    },
+  });
+  const walLevel = wanted.trim().endsWith("logical") ? "logical" : "replica";
+  return ["-D", config.dataDir, ...commandLineOf(fixedSettings(config, places, { major, walLevel }))];
+}
+
+function commandLineOf(settings: readonly { name: string; value: string }[]): string[] {
+  return settings.flatMap(({ name, value }) => ["-c", `${name}=${value}`]);
 }
 
 async function loadedAt(session: SqlSession): Promise<string | null> {

@@ -36,7 +36,7 @@ export async function startServer(
   await prepareSignals(context, action);
   await writeSettingsFiles(context, action.settings, peers);
   const { postgres } = await context.binaries();
-  await context.postmaster.start(postgres, await serverArguments(context));
+  await context.postmaster.start(postgres, await serverArguments(context, signal));
   const startedAt = context.clock.now();
   for (;;) {
     signal.throwIfAborted();
