@@ -173,6 +173,22 @@ function versionOf(postgres: string): string {
 function tellLogs({ peers }: Shard, to: Show): void {
   for (const peer of peers) {
     to.event(`the end of ${peer.name}'s log:`, "heading");
-    for (const line of tailOf(peer.log, 6)) to.event(line);
+    for (const line of tailOf(peer.log, 6)) to.event(readable(line));
+  }
+}
+
+/** A line of the log for people: what, by which rule, why. */
+function readable(line: string): string {
+  try {
+    const { time, level, msg, rule, because, waitingOn, error, reason, hint } = JSON.parse(line) as Record<
+      string,
+      string | undefined
+    >;
+    const parts = [rule, because, waitingOn && `waits for ${waitingOn}`, reason, error, hint].filter(
+      (part) => part !== undefined,
+    );
+    return `${time?.slice(11, 23)} ${level} ${msg}${parts.length > 0 ? `: ${parts.join("; ")}` : ""}`;
+  } catch {
+    return line;
   }
 }

@@ -3,7 +3,8 @@
 import { removeFolder } from "./lib/folder.mjs";
 
 const folder = process.argv[2];
+const keep = process.argv.includes("--keep");
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => undefined);
-process.stdin.on("end", () => removeFolder(folder));
-process.stdin.on("error", () => removeFolder(folder));
+process.stdin.on("end", () => removeFolder(folder, { keep }));
+process.stdin.on("error", () => removeFolder(folder, { keep }));
 process.stdin.resume();

@@ -26,19 +26,23 @@ const prefix = "manatee-demo-";
 /** A Unix socket's path holds about 100 bytes: the folder's must leave room. */
 const longestBase = 40;
 
-/** Makes the folder, and starts the watchdog that removes it should this process be killed. */
-export function makeFolder(user) {
+/** Makes the folder, and starts the watchdog that removes it (`keep`: ends its processes only) should this process be killed. */
+export function makeFolder(user, { keep = false } = {}) {
   const base = [tmpdir(), "/tmp"].find((path) => path.length <= longestBase && canReach(user, path, { write: true }));
   if (!base) throw new Error(`neither ${tmpdir()} nor /tmp can be written by ${user?.name ?? "you"}`);
   removeLeftovers(base, user);
   const folder = mkdtempSync(join(base, prefix));
   chmodSync(folder, 0o755);
   writeFileSync(join(folder, "owner"), JSON.stringify({ pid: process.pid, started: startOf(process.pid) }));
-  const watchdog = spawn(process.execPath, [fileURLToPath(new URL("../watchdog.mjs", import.meta.url)), folder], {
-    cwd: "/",
-    detached: true,
-    stdio: ["pipe", "ignore", "ignore"],
-  });
+  const watchdog = spawn(
+    process.execPath,
+    [fileURLToPath(new URL("../watchdog.mjs", import.meta.url)), folder, ...(keep ? ["--keep"] : [])],
+    {
+      cwd: "/",
+      detached: true,
+      stdio: ["pipe", "ignore", "ignore"],
+    },
+  );
   watchdog.unref();
   watchdog.stdin.unref();
   watchdog.stdin.on("error", () => undefined);
@@ -57,7 +61,8 @@ export function removeFolder(folder, { keep = false } = {}) {
     if (round >= 150) for (const { pid } of processesOf(folder)) signal(pid, "SIGKILL");
     sleep(20);
   }
-  if (!keep) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  // Without its owner's file the next one does not take it for a leftover.
+  rmSync(keep ? join(folder, "owner") : folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** Folders whose owner is gone. */

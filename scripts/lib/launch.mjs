@@ -23,7 +23,7 @@ export async function launch({ zookeeper, embedded, keep, args }, onStarted = ()
   if (zookeeper) ensureSystem(["zookeeper", "java"]);
 
   const user = unprivilegedUser();
-  const folder = makeFolder(user);
+  const folder = makeFolder(user, { keep });
   let ended = false;
   const end = () => {
     if (!ended) removeFolder(folder, { keep });
