@@ -128,6 +128,7 @@ export class Sitter implements StatusSource {
   reload(config: SitterConfig): void {
     this.#config = { ...this.#config, policy: config.policy, healthCheckIntervalMs: config.healthCheckIntervalMs };
     this.#executor.applyAgain();
+    this.#world.log.info("configuration taken again", { policy: config.policy });
     this.#bell.ring();
   }
 

@@ -92,7 +92,7 @@ export class Story {
       this.#log.info("job ended", { job: before.job.kind, failed: isNew(before.failure, failure) || undefined });
     if (job && before?.job?.since !== job.since) this.#log.info("job under way", { job: job.kind });
     if (failure && isNew(before?.failure, failure))
-      this.#log.warn("action on PostgreSQL failed", {
+      this.#log.debug("action on PostgreSQL failed", {
         action: failure.action,
         code: failure.code,
         error: failure.message,
