@@ -172,8 +172,10 @@ function restored(
 ): ShardState {
   const known = [...candidates.map((each) => each.state), ...history.flatMap((entry) => entry.state ?? [])];
   const reports = Object.values(picture.peers).flatMap(({ report }) => report ?? []);
+  const written = history.map(({ raw }) => generationIn(raw));
   const generation =
-    Math.max(...known.map((each) => each.generation), ...reports.map((report) => report.generation ?? 0)) + 1;
+    Math.max(...known.map((each) => each.generation), ...written, ...reports.map((report) => report.generation ?? 0)) +
+    1;
   const highestTimeline = Math.max(
     ...known.map((each) => each.highestTimeline),
     ...reports.map(({ postgres }) => postgres.timeline ?? 1),
@@ -188,6 +190,18 @@ function restored(
     rule: "B1",
     reason: `restored by an operator from ${name} (generation ${state.generation})`,
   };
+}
+
+/** Also of a document that can't be used otherwise: every version that was ever written has its copy in the history. */
+function generationIn(raw: string): number {
+  try {
+    const value: unknown = JSON.parse(raw);
+    const generation =
+      typeof value === "object" && value !== null && "generation" in value ? value.generation : undefined;
+    return typeof generation === "number" && Number.isSafeInteger(generation) ? generation : 0;
+  } catch {
+    return 0;
+  }
 }
 
 function tell({ context }: ShardAccess, { name }: Candidate, state: ShardState): void {
