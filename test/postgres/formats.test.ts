@@ -207,7 +207,9 @@ describe("the backup manifest", () => {
   });
 
   it("finds a manifest that was changed, and a timeline's history that is missing", () => {
-    expect(manifestProblem(manifest([entry]).replace('"Size":9', '"Size":8'), new Map([["a", received]]))).toContain("own checksum");
+    expect(manifestProblem(manifest([entry]).replace('"Size":9', '"Size":8'), new Map([["a", received]]))).toContain(
+      "own checksum",
+    );
     expect(manifestProblem(manifest([entry], [2]), new Map([["a", received]]))).toContain("timeline 2");
   });
 });
@@ -252,7 +254,10 @@ describe("tar streams", () => {
         });
         for (let i = 0; i < stream.length; i += step) await reader.write(stream.subarray(i, i + step));
         reader.finish();
-        expect(seen).toEqual([["folder folder", ""], ...contents.map((content, i) => [`file folder/${i}`, content.toString()])]);
+        expect(seen).toEqual([
+          ["folder folder", ""],
+          ...contents.map((content, i) => [`file folder/${i}`, content.toString()]),
+        ]);
       }),
       { numRuns: 50 },
     );

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NOBODY } from "../../src/cluster/observation.ts";
-import { becomeUnprivileged, follow, PostgresBench, settingsWith, type TestPeer } from "../support/postgres.ts";
+import { follow, PostgresBench, settingsWith, type TestPeer } from "../support/postgres.ts";
 
 describe("a database made, copied and promoted", () => {
   let bench: PostgresBench;
@@ -10,8 +10,7 @@ describe("a database made, copied and promoted", () => {
   let b: TestPeer;
 
   beforeAll(async () => {
-    becomeUnprivileged();
-    bench = await PostgresBench.open(process.env["MANATEE_TEST_POSTGRES"]);
+    bench = await PostgresBench.open();
     a = await bench.peer("a");
     b = await bench.peer("b");
   });

@@ -1,6 +1,6 @@
 // A peer's PostgreSQL for tests of the driver: real servers in a folder of their own, driven in this process.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
@@ -71,7 +71,9 @@ export class PostgresBench {
     this.#binDir = binDir;
   }
 
-  static async open(binDir?: string): Promise<PostgresBench> {
+  /** `binDir`: else MANATEE_TEST_POSTGRES, else what the driver finds. */
+  static async open(binDir = process.env["MANATEE_TEST_POSTGRES"]): Promise<PostgresBench> {
+    becomeUnprivileged();
     return new PostgresBench(await mkdtemp(join(tmpdir(), "manatee-pg-")), binDir);
   }
 
@@ -113,6 +115,11 @@ export class PostgresBench {
     };
     const peer = this.#make(config, address);
     return peer;
+  }
+
+  /** The same peer under another address. */
+  withAddress({ config }: TestPeer, self: PeerAddress): TestPeer {
+    return this.#make(config, self);
   }
 
   #make(config: PostgresConfig, self: PeerAddress): TestPeer {
@@ -241,10 +248,6 @@ export function streams({ server }: PostgresObservation): boolean {
   return server.kind === "standby" && server.receiver.kind === "streaming";
 }
 
-export function postmasterPid(rows: readonly Record<string, unknown>[]): number {
-  return Number(rows[0]?.["pid"]);
-}
-
 export function socketFolder(config: PostgresConfig): string {
   return config.socketDir ?? `${config.dataDir}.manatee/socket`;
 }
@@ -266,4 +269,28 @@ function collectingLog(lines: LogLine[]): Log {
     child: () => log,
   };
   return log;
+}
+
+/** Processes of that kind on the server, by pg_stat_activity. */
+export async function backendPids(peer: TestPeer, condition: string): Promise<number[]> {
+  const rows = await peer.sql(`select pid from pg_stat_activity where ${condition}`);
+  return rows.map(({ pid }) => Number(pid));
+}
+
+/** The postmaster's, as it wrote it down. */
+export async function postmasterPid({ config }: TestPeer): Promise<number> {
+  return Number((await readFile(join(config.dataDir, "postmaster.pid"), "utf8")).split("\n")[0]);
+}
+
+/** Waits for a condition outside the driver; fails after the limit. */
+export async function eventually(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  limitMs = 15_000,
+): Promise<void> {
+  const giveUpAt = performance.now() + limitMs;
+  while (!(await holds())) {
+    if (performance.now() > giveUpAt) throw new Error(`not seen within ${limitMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }

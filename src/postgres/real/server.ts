@@ -144,7 +144,7 @@ class RealPostgres implements PostgresServer {
   }
 
   async perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void> {
-    this.#demandName();
+    if (action.kind !== "stop") this.#demandName();
     const begin = (work: (job: JobHandle) => Promise<void>) =>
       this.#jobs.begin(action.kind as Parameters<Jobs["begin"]>[0], work);
     const context = this.#context;
