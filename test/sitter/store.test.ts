@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Decision } from "../../src/cluster/decision.ts";
 import type { Observation } from "../../src/cluster/observation.ts";
 import type { SitterConfig } from "../../src/config/types.ts";
+import type { Coordination } from "../../src/coordination/port.ts";
 import { type MemoryStore, memoryStore } from "../../src/coordination/memory/driver.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
 import { Sitter } from "../../src/sitter/sitter.ts";
@@ -34,7 +35,8 @@ function start(
 ): Scene {
   const { clock, log } = world;
   const seen: Observation[] = [];
-  const coordination = { description: "memory", open: store.as(client).open };
+  const process = store.as(client);
+  const coordination: Coordination = { description: "memory", open: (options) => process.open(options) };
   const sitter = new Sitter({
     config: sitterConfig(config),
     world,
@@ -58,7 +60,8 @@ function start(
 
 function aWorld(): { world: SimulatedWorld; store: MemoryStore } {
   const world = new SimulatedWorld();
-  return { world, store: memoryStore({ ...world, latencyMs: () => 2 }) };
+  const { clock, timers, random, log } = world;
+  return { world, store: memoryStore({ clock, timers, random, log, latencyMs: () => 2 }) };
 }
 
 /** Makes the shard with a document, by another program. */
