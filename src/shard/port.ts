@@ -43,7 +43,12 @@ export interface ShardStore {
    * Writes the state, conditional on the version (undefined: there is none yet; then `state` is created and set in one
    * transaction, so that its version is never 0), with its history entry in the same transaction. Fills in `written`.
    */
-  writeState(change: { state: ShardState; version: number | undefined; by: string; signal?: AbortSignal }): Promise<WriteOutcome>;
+  writeState(change: {
+    state: ShardState;
+    version: number | undefined;
+    by: string;
+    signal?: AbortSignal;
+  }): Promise<WriteOutcome>;
 
   /** Oldest first. `limit`: the newest so many. */
   readHistory(options?: { limit?: number; signal?: AbortSignal }): Promise<readonly HistoryEntry[]>;

@@ -428,10 +428,8 @@ function endTests({ fixture, root, open }: Context): void {
   test("a ticket with another secret does not get the session", async () => {
     const session = await open();
     const { id, ticket } = session;
-    const wrong = {
-      sessionId: ticket?.sessionId as string,
-      secret: (ticket?.secret as string).replace(/[0-9a-f]/g, "7"),
-    };
+    const { sessionId, secret } = ticket as NonNullable<typeof ticket>;
+    const wrong = { sessionId, secret: secret.replace(/[0-9a-f]/g, "7") };
     const thief = await open({ resume: wrong });
     expect(thief.id).not.toBe(id);
     expect(await session.list(root())).toEqual([]);
@@ -468,10 +466,10 @@ function endTests({ fixture, root, open }: Context): void {
 }
 
 function faultTests({ fixture, root, open }: Context): void {
-  const cuttable = (skip: (note: string) => void): Required<Pick<CoordinationFixture, "cut" | "restore">> => {
-    const { cut, restore } = fixture();
-    if (!cut || !restore) skip("the fixture can't cut connections");
-    return { cut: cut as () => void, restore: restore as () => void };
+  const cuttable = (skip: (note: string) => void) => {
+    const made = fixture();
+    if (!made.cut || !made.restore) skip("the fixture can't cut connections");
+    return { cut: () => made.cut?.(), restore: () => made.restore?.() };
   };
 
   test("a session that is cut off says so, sends nothing, and comes back as itself with its nodes and watches", async ({

@@ -31,6 +31,8 @@ export interface LocalStoreOptions {
   readonly serve?: "process" | "inside";
 }
 
+/** Of the environment: what Node itself may need to run. Its options and debuggers are this process's alone. */
+const INHERITED = ["PATH", "HOME", "LD_LIBRARY_PATH"];
 /** The log of the serving process begins anew at this size. */
 const LOG_BYTES_MAX = 1024 * 1024;
 /** A server that was just started and can't be reached yet is not joined by another one before this. */
@@ -167,13 +169,14 @@ class Starter {
       this.#startedAt = Number.NEGATIVE_INFINITY;
     };
     try {
+      const inherited = Object.fromEntries(INHERITED.map((name) => [name, process.env[name]]));
       const output = openLog(join(directory, "server.log"));
       // Of its own session: what ends this process, or its terminal, does not end the others' store. Nothing is inherited that
       // could change how it runs.
       const child = spawn(process.execPath, [program, directory], {
         cwd: "/",
         detached: true,
-        env: {},
+        env: inherited,
         stdio: ["ignore", output, output],
       });
       closeSync(output);

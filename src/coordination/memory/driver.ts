@@ -127,7 +127,7 @@ class Memory implements MemoryStore {
     this.#server.stop();
     this.#server = undefined;
     for (const { wires } of this.#clients.values())
-      for (const wire of [...wires]) wire.break("the store stopped", false);
+      for (const wire of Array.from(wires)) wire.break("the store stopped", false);
   }
 
   start(): void {

@@ -214,7 +214,7 @@ class StoreSession implements Session {
   }
 
   #failCalls(error: ManateeError): void {
-    for (const call of [...this.#calls.values()]) call.failed(error);
+    for (const call of Array.from(this.#calls.values())) call.failed(error);
   }
 
   // --- the connection
@@ -284,7 +284,8 @@ class StoreSession implements Session {
     for (const { key } of this.#watches.values()) this.#send({ kind: "watch", ...key });
     this.#wakeInTime();
     this.#setStatus({ kind: "connected", since: this.#now(), server });
-    for (const { listeners } of [...this.#watches.values()]) for (const listener of [...listeners]) listener();
+    const watches = Array.from(this.#watches.values());
+    for (const { listeners } of watches) for (const listener of listeners) listener();
     this.#onConnected?.();
   }
 
