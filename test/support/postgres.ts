@@ -122,6 +122,11 @@ export class PostgresBench {
     return this.#make(config, self);
   }
 
+  /** The same peer with another configuration, as after a restart of its sitter. */
+  withConfig({ config, self }: TestPeer, changes: Partial<PostgresConfig>): TestPeer {
+    return this.#make({ ...config, ...changes }, self);
+  }
+
   #make(config: PostgresConfig, self: PeerAddress): TestPeer {
     const lines: LogLine[] = [];
     const postgres = realPostgres({
