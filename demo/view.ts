@@ -43,7 +43,9 @@ function table(reports: Reports): string[] {
 }
 
 function peerLine(peer: Peer, report: PeerReport | null, primaryEnd: Lsn | undefined): string {
-  if (!report) return `  ${pc.red("✗")} ${row([peer.name, "", pc.red("its sitter is dead"), "", "", ""])}`;
+  if (!report && peer.sitterPid !== undefined)
+    return `  ${pc.yellow("○")} ${row([pc.bold(peer.name), "", pc.dim("its sitter starts")])}`;
+  if (!report) return `  ${pc.red("✗")} ${row([pc.bold(peer.name), "", pc.red("its sitter is dead")])}`;
   const { postgres } = report;
   const end = endOf(report);
   const behind =

@@ -91,7 +91,9 @@ export function isWhole(reports: Reports): boolean {
 async function reportOf(peer: Peer): Promise<PeerReport | null> {
   try {
     const answer = await fetch(`http://127.0.0.1:${peer.statusPort}/state`, { signal: AbortSignal.timeout(limitMs) });
-    return (await answer.json()) as PeerReport;
+    const report = (await answer.json()) as Partial<PeerReport>;
+    // A sitter that has not looked at its PostgreSQL yet says less.
+    return answer.ok && report.postgres && report.decision ? (report as PeerReport) : null;
   } catch {
     return null;
   }
