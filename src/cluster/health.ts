@@ -60,15 +60,13 @@ function checkAbsent({ election, peers }: HealthFacts, found: Finding[]): void {
 }
 
 function checkDocument({ wallMs, view }: HealthFacts, state: ShardState, found: Finding[]): void {
-  const T3 = { rule: "T3" } as const;
-  for (const { message } of checkState(state))
-    found.push(
-      finding(
-        "error",
-        `the state document breaks a rule: ${message}`,
-        "look at manatee-adm zk-state and manatee-adm history -v; write a good one with manatee-adm state restore",
-      ),
-    );
+  const mend =
+    "look at manatee-adm zk-state and manatee-adm history -v; write a good one with manatee-adm state restore";
+  // Without a sync and without the mode: a sync is to be named (O1), which checkModes tells better.
+  const toBeNamed = state.sync === null && !state.oneNodeWriteMode;
+  for (const { rule, message } of checkState(state))
+    if (!toBeNamed || rule !== "sync")
+      found.push(finding("error", `the state document breaks a rule: ${message}`, mend));
   if (isOriginals(state))
     found.push(
       finding(
@@ -77,36 +75,16 @@ function checkDocument({ wallMs, view }: HealthFacts, state: ShardState, found: 
         "start this version's sitter on every peer; the primary's makes the document its own",
       ),
     );
-  if (state.oneNodeWriteMode && state.sync === null)
+  if (view.kind === "document" && state.written !== undefined && state.written.version !== view.version)
     found.push(
       finding(
-        "warning",
-        "one-node-write mode: commits wait for no second peer, and losing this one loses data",
-        "add a peer, then run manatee-adm set-onwm -m off",
-        { rule: "O1" },
+        "note",
+        `the last change (version ${view.version}) was made by a program of the original Manatee`,
+        "nothing; rule and reason are those of the change before",
       ),
     );
-  if (state.oneNodeWriteMode && state.sync !== null)
-    found.push(
-      finding(
-        "warning",
-        "one-node-write mode is requested beside a sync; the sync stays required until the primary has written it",
-        "wait, or take it back with manatee-adm set-onwm -m off",
-        { rule: "O1" },
-      ),
-    );
-  if (state.freeze !== undefined) {
-    const { date, reason } = state.freeze;
-    const told = [date === undefined ? "" : ` since ${date}`, reason === undefined ? "" : `: ${reason}`].join("");
-    found.push(
-      finding(
-        "warning",
-        `the shard is frozen${told}; nobody takes over`,
-        "run manatee-adm unfreeze when the work is done",
-        { rule: "F1" },
-      ),
-    );
-  }
+  checkModes(state, found);
+  checkRequest(state, wallMs, found);
   if (state.provisional)
     found.push(
       finding(
@@ -116,21 +94,59 @@ function checkDocument({ wallMs, view }: HealthFacts, state: ShardState, found: 
         { rule: "T1" },
       ),
     );
-  if (state.promote !== undefined) {
-    const expired = Date.parse(state.promote.expireTime) <= wallMs;
-    const what = `a request to promote ${state.promote.id} (${state.promote.role})`;
-    if (expired)
-      found.push(
-        finding(
-          "warning",
-          `${what} expired at ${state.promote.expireTime} and is still there`,
-          "run manatee-adm clear-promote",
-          T3,
-        ),
-      );
-    else found.push(finding("warning", `${what} is pending until ${state.promote.expireTime}`, "wait for its end", T3));
-  }
-  if (state.malformedPromote !== undefined)
+  if (state.sync !== null && state.async.length === 0)
+    found.push(
+      finding("warning", "there is no async: if a peer is lost, writes stop until one is back", "start a third peer", {
+        rule: "T1",
+      }),
+    );
+}
+
+function checkModes({ sync, oneNodeWriteMode, freeze }: ShardState, found: Finding[]): void {
+  const O1 = { rule: "O1" } as const;
+  if (oneNodeWriteMode && sync === null)
+    found.push(
+      finding(
+        "warning",
+        "one-node-write mode: commits wait for no second peer, and losing this one loses data",
+        "add a peer, then run manatee-adm set-onwm -m off",
+        O1,
+      ),
+    );
+  if (oneNodeWriteMode && sync !== null)
+    found.push(
+      finding(
+        "warning",
+        "one-node-write mode is requested beside a sync; the sync stays required until the primary has written it",
+        "wait, or take it back with manatee-adm set-onwm -m off",
+        O1,
+      ),
+    );
+  if (!oneNodeWriteMode && sync === null)
+    found.push(
+      finding(
+        "warning",
+        "one-node-write mode has ended, and there is no sync yet",
+        "start a second peer; the primary names it once it has caught up",
+        O1,
+      ),
+    );
+  if (freeze === undefined) return;
+  const { date, reason } = freeze;
+  const told = [date === undefined ? "" : ` since ${date}`, reason === undefined ? "" : `: ${reason}`].join("");
+  found.push(
+    finding(
+      "warning",
+      `the shard is frozen${told}; nobody takes over`,
+      "run manatee-adm unfreeze when the work is done",
+      { rule: "F1" },
+    ),
+  );
+}
+
+function checkRequest({ promote, malformedPromote }: ShardState, wallMs: number, found: Finding[]): void {
+  const T3 = { rule: "T3" } as const;
+  if (malformedPromote !== undefined)
     found.push(
       finding(
         "warning",
@@ -139,27 +155,17 @@ function checkDocument({ wallMs, view }: HealthFacts, state: ShardState, found: 
         T3,
       ),
     );
-  if (!state.oneNodeWriteMode && state.sync === null)
+  if (promote === undefined) return;
+  const what = `a request to promote ${promote.id} (${promote.role})`;
+  if (Date.parse(promote.expireTime) > wallMs)
+    found.push(finding("warning", `${what} is pending until ${promote.expireTime}`, "wait for its end", T3));
+  else
     found.push(
       finding(
         "warning",
-        "one-node-write mode has ended, and there is no sync yet",
-        "start a second peer; the primary names it once it has caught up",
-        { rule: "O1" },
-      ),
-    );
-  if (state.sync !== null && state.async.length === 0)
-    found.push(
-      finding("warning", "there is no async: if a peer is lost, writes stop until one is back", "start a third peer", {
-        rule: "T1",
-      }),
-    );
-  if (view.kind === "document" && state.written !== undefined && state.written.version !== view.version)
-    found.push(
-      finding(
-        "note",
-        `the last change (version ${view.version}) was made by a program of the original Manatee`,
-        "nothing; rule and reason are those of the change before",
+        `${what} expired at ${promote.expireTime} and is still there`,
+        "run manatee-adm clear-promote",
+        T3,
       ),
     );
 }
