@@ -7,6 +7,7 @@ import * as operator from "./operator.ts";
 import { showShard } from "./show.ts";
 import { stepWorld, tell } from "./world/agenda.ts";
 import { writeCommit } from "./world/commits.ts";
+import { summary } from "./world/store.ts";
 import type { SimPeer, World } from "./world/types.ts";
 import { addPeer, startWriter } from "./world/world.ts";
 
@@ -149,6 +150,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         addPeer(world);
         if (i > 0) settle(world, []);
       }
+      // how a shard forms is told by other stories
+      world.journal.length = 0;
+      return world.store.state ? summary(world, world.store.state) : undefined;
     },
   },
   policy: { usage: "policy KEY VALUE", help: "change what the operator has configured, on all peers", run: setPolicy },

@@ -51,9 +51,9 @@ export function reap(world: World, peer: SimPeer): boolean {
 }
 
 export function setOneNodeWriteMode(world: World, on: boolean): boolean {
-  return change(world, "O1", `an operator sets one-node-write mode ${on ? "on" : "off"}`, () => ({
+  return change(world, "O1", `an operator sets one-node-write mode ${on ? "on" : "off"}`, (state) => ({
     oneNodeWriteMode: on,
-    freeze: on ? { date: undefined, reason: "one-node-write mode" } : undefined,
+    freeze: on ? state.freeze : undefined,
   }));
 }
 

@@ -141,6 +141,7 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
       data.controlState = "recovery";
       data.cutShort = undefined;
       world.dirty = true;
+      if (peer.sitter) peer.sitter.rebuildRequested = false;
       succeed(peer, "copy");
       tell(world, `${peer.name}: has copied ${source.name}`);
     });

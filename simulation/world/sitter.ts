@@ -4,6 +4,7 @@
 import type { Decision, PostgresAction } from "../../src/cluster/decision.ts";
 import { NEW_MEMORY } from "../../src/cluster/decision.ts";
 import type { PeerEvidence, PostgresObservation } from "../../src/cluster/observation.ts";
+import { chance } from "../random.ts";
 import { nextNumber, schedule, tell } from "./agenda.ts";
 import { endSessions, reload, writeRecord } from "./commits.ts";
 import { canReach, dropReceiver, endSender } from "./connections.ts";
@@ -114,8 +115,10 @@ function decideNow(world: World, peer: SimPeer, sitter: SimSitter, postgres: Pos
   announce(world, { peer, sitter, decision }, (announced) => {
     if (!announced) return done();
     applySettings(world, { peer, sitter, decision }, (applied) => {
-      if (!applied || !decision.action) return done();
       const action = decision.action;
+      if (!applied && action?.kind === "write")
+        sitter.lastWrite = { version: action.version ?? -1, token: action.token, outcome: "no" };
+      if (!applied || !action) return done();
       continueAfter(world, { peer, sitter, delay: [1, 8], what: action.kind }, () => {
         world.coverage.set(`do ${action.kind}`, (world.coverage.get(`do ${action.kind}`) ?? 0) + 1);
         if (action.kind === "write") sendWrite(world, peer, action);
@@ -135,14 +138,18 @@ interface Acting {
 
 function announce(world: World, { peer, sitter, decision }: Acting, then: (done: boolean) => void): void {
   if (!sitter.connected || plain(decision.announce) === plain(sitter.announced)) return then(true);
+  // it is on its way first; what follows does not always wait until it has arrived
+  const waits = chance(world.random, 0.5);
   continueAfter(world, { peer, sitter, delay: [2, 15], what: "announces" }, () => {
     const done = setAnnouncement(world, peer, decision.announce);
-    if (!done) return continueAfter(world, { peer, sitter, delay: 300, what: "can't announce" }, () => then(false));
+    if (!done) return continueAfter(world, { peer, sitter, delay: 300, what: "can't announce" }, () => waits && then(false));
     continueAfter(world, { peer, sitter, delay: [1, 10], what: "has announced" }, () => {
       sitter.announced = decision.announce;
-      then(true);
+      if (waits) then(true);
+      else soon(world, peer);
     });
   });
+  if (!waits) then(true);
 }
 
 function applySettings(world: World, { peer, sitter, decision }: Acting, then: (done: boolean) => void): void {
@@ -185,7 +192,7 @@ function perform(world: World, peer: SimPeer, action: PostgresAction): void {
       if (data?.mark) data.mark = { ...data.mark, claim: action.version === undefined ? undefined : { version: action.version } };
       return;
     case "renew-incarnation":
-      if (data?.mark) data.mark = { ...data.mark, incarnation: action.incarnation, source: action.source };
+      if (data?.mark) data.mark = { ...data.mark, incarnation: action.incarnation, source: action.source, founding: false };
       world.dirty = true;
       return;
     default:
@@ -302,7 +309,7 @@ function describeAction(action: NonNullable<Decision["action"]>): string {
 export function withNames(world: World, text: string): string {
   let named = text;
   for (const { address, name } of world.peers) named = named.replaceAll(address.id, name).replaceAll(address.pgUrl, name);
-  return named.replaceAll(/\b\d+ ms\b/g, "… ms").replaceAll(/\b[0-9a-f]{8}\b/g, "…");
+  return named.replaceAll(/\b\d+ (ms|s)\b/g, "… $1").replaceAll(/\b[0-9a-f]{8}\b/g, "…");
 }
 
 /** A paused sitter goes on: whatever it timed before starts again. */

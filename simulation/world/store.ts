@@ -5,7 +5,7 @@ import type { Ms } from "../../src/base/units.ts";
 import type { StoreAction } from "../../src/cluster/decision.ts";
 import { checkTransition, type TransitionContext } from "../../src/cluster/invariants.ts";
 import type { Announcement } from "../../src/cluster/observation.ts";
-import { entryOf, type ShardState } from "../../src/cluster/state.ts";
+import type { ShardState } from "../../src/cluster/state.ts";
 import { nextNumber, schedule, tell } from "./agenda.ts";
 import { soon } from "./sitter.ts";
 import type { SimPeer, SimSession, SimSitter, World } from "./types.ts";
@@ -105,12 +105,11 @@ export function readSoon(world: World, peer: SimPeer): void {
   });
 }
 
-/** The durable copy of the last document seen; data that a document names is not only being founded any more. */
+/** The durable copy of the last document seen (B1). */
 function rememberDocument(peer: SimPeer, view: { state: ShardState; version: number }): void {
   const mark = peer.data?.mark;
-  if (!peer.data || !mark || (mark.lastDocument?.version ?? 0) >= view.version) return;
-  const founding = mark.founding && entryOf(view.state, peer.address.id)?.incarnation !== mark.incarnation;
-  peer.data.mark = { ...mark, founding, lastDocument: { version: view.version, json: plain(view.state) } };
+  if (!peer.data || !mark || mark.lastDocument?.version === view.version) return;
+  peer.data.mark = { ...mark, lastDocument: { version: view.version, json: plain(view.state) } };
 }
 
 function newestNodes(world: World): SimSitter["election"] {
@@ -189,7 +188,8 @@ function land(world: World, write: { by: string; id: string; action: StoreAction
 export function commitState(world: World, state: ShardState, by: { by: string; name: string; kind: TransitionContext["kind"] }): void {
   const { store } = world;
   const version = store.version + 1;
-  for (const { rule, message } of checkTransition(store.state, state, { kind: by.kind })) if (rule !== "incarnation") world.violations.push(`state (${rule}): ${message}, written by ${by.name}`);
+  for (const { rule, message } of checkTransition(store.state, state, { kind: by.kind }))
+    if (rule !== "sync") world.violations.push(`state (${rule}): ${message}, written by ${by.name}`);
   store.state = { ...state, written: { by: by.by, version } };
   store.version = version;
   store.history.push({ state: store.state, at: world.now });
