@@ -1,5 +1,9 @@
-// One connection to one server, from dialling to its end: handshake, authentication, requests in order with their answers, pings, the
-// limits in time. It never reconnects and knows nothing of a session's end: session.ts does. Over once means over for good.
+// One connection to one server, from dialling to its end: handshake, authentication, requests in order with their answers, signs of
+// life, the limits in time. It never reconnects and knows nothing of a session's end: lifetime.ts does. Over once means over for good.
+//
+// The sign of life is a `sync`, not a ping: a ping is answered by the server alone, and one that has lost its leader goes on to do so for
+// seconds, while the leader, which hears nothing of us, ends the session. A sync is answered when the leader has been heard; without that, this
+// server looks as silent as it is useless, and another is tried while there is time. Nothing is written for it.
 
 import type { Ms } from "../../base/units.ts";
 import type { Clock, Timers } from "../../world/port.ts";
@@ -11,7 +15,7 @@ import { JuteReader, JuteWriter, MalformedRecord } from "./jute.ts";
 import {
   ANSWER_BYTES,
   HANDSHAKE_ANSWER_BYTES,
-  pingIntervalMs,
+  proofIntervalMs,
   readLimitMs,
   STALL_MS,
   UNANSWERED_REQUESTS,
@@ -50,7 +54,7 @@ export interface ConnectionEvents {
   ready(answer: ConnectAnswer, sentAt: Ms): void;
   /** The server says that the session is over. No event follows; comes before the unanswered requests are settled. */
   sessionOver(): void;
-  /** The server has heard from this session, at `sentAt` or later. */
+  /** The server, in touch with its leader, has heard from this session, at `sentAt` or later. */
   confirmed(sentAt: Ms): void;
   sawZxid(zxid: bigint): void;
   event(event: NodeEvent): void;
@@ -78,7 +82,8 @@ export interface ConnectionOptions {
 
 interface Unanswered {
   readonly xid: number;
-  readonly sentAt: Ms;
+  /** Undefined where the server answers without its leader: reads. */
+  readonly provesAt: Ms | undefined;
   readonly settle: (answer: Answer) => void;
 }
 
@@ -91,10 +96,10 @@ export class Connection {
   private readonly line: Line;
   private phase: Phase = "dialling";
   private unanswered: Unanswered[] = [];
-  private readonly pingsSentAt: Ms[] = [];
   private greetedAt: Ms = 0;
   private nextXid = 1;
-  private lastSentAt: Ms;
+  /** Of what proves, when it is answered, that the leader still has the session. */
+  private lastProofSentAt: Ms;
   private lastHeardAt: Ms;
   private cancelTimer: () => void;
 
@@ -102,7 +107,7 @@ export class Connection {
     const { server, dial, clock, timers, handshakeLimitMs } = options;
     this.options = options;
     this.server = formatAddress(server);
-    this.lastSentAt = this.lastHeardAt = clock.now();
+    this.lastProofSentAt = this.lastHeardAt = clock.now();
     this.cancelTimer = timers.after(handshakeLimitMs, () =>
       this.fail(new Error(`no handshake with ${this.server} within ${Math.round(handshakeLimitMs)} ms`)),
     );
@@ -127,7 +132,10 @@ export class Connection {
     if (this.phase !== "ready" && this.phase !== "authenticating") throw new Error(`send while ${this.phase}`);
     const xid = this.nextXid;
     this.nextXid = xid === 0x7fffffff ? 1 : xid + 1;
-    this.unanswered.push({ xid, sentAt: this.options.clock.now(), settle: request.settle });
+    const isProof = request.type === OP.sync || request.type === OP.multi;
+    const now = this.options.clock.now();
+    if (isProof) this.lastProofSentAt = now;
+    this.unanswered.push({ xid, provesAt: isProof ? now : undefined, settle: request.settle });
     this.transmit({ xid, type: request.type }, request.write);
   }
 
@@ -164,7 +172,6 @@ export class Connection {
     const message = new JuteWriter();
     writeRequestHeader(message, header);
     write(message);
-    this.lastSentAt = this.options.clock.now();
     this.line.send(framed(message.bytes()));
   }
 
@@ -172,7 +179,7 @@ export class Connection {
     this.phase = "greeting";
     const message = new JuteWriter();
     writeConnectRequest(message, this.options.hello);
-    this.lastSentAt = this.greetedAt = this.options.clock.now();
+    this.lastProofSentAt = this.greetedAt = this.options.clock.now();
     this.line.send(framed(message.bytes()));
   }
 
@@ -197,9 +204,6 @@ export class Connection {
     switch (header.xid) {
       case XID.notification:
         this.options.events.event(readNodeEvent(from));
-        return;
-      case XID.ping:
-        this.takePing();
         return;
       case XID.auth:
         if (header.error !== ERR.ok) this.fail(authenticationFailed(`${this.server} refused the user and password`));
@@ -249,12 +253,6 @@ export class Connection {
     this.options.events.ready(answer, this.greetedAt);
   }
 
-  private takePing(): void {
-    const sentAt = this.pingsSentAt.shift();
-    if (sentAt === undefined) throw new MalformedRecord("an answer to a ping that was not sent");
-    this.options.events.confirmed(sentAt);
-  }
-
   private takeAnswer(header: AnswerHeader, body: JuteReader): void {
     const [head] = this.unanswered;
     if (head === undefined) throw new MalformedRecord(`an answer to ${header.xid}, but nothing was asked`);
@@ -263,7 +261,7 @@ export class Connection {
     this.unanswered.shift();
     // An error of the session's own tells that the server did not take this as a sign of life of ours.
     const ofSession = header.error === ERR.sessionExpired || header.error === ERR.sessionMoved;
-    if (!ofSession) this.options.events.confirmed(head.sentAt);
+    if (!ofSession && head.provesAt !== undefined) this.options.events.confirmed(head.provesAt);
     try {
       head.settle({ kind: "answered", header, body });
     } catch (error) {
@@ -283,21 +281,25 @@ export class Connection {
     this.settleLost(new Error("the session is over"));
   }
 
-  /** Pings by the time since the last *send*, so that a stream of notifications can't suppress them; gives up by the time since the last byte. */
+  /**
+   * A sign of life by the time since the last *sent* one, so that neither notifications nor reads can suppress it; gives up by the time since the
+   * last byte.
+   */
   private watchTime(sessionTimeoutMs: Ms): void {
     const { clock, timers } = this.options;
-    const pingMs = pingIntervalMs(sessionTimeoutMs);
+    const proofMs = proofIntervalMs(sessionTimeoutMs);
     const limitMs = readLimitMs(sessionTimeoutMs);
     const schedule = (): void => {
-      const due = Math.min(this.lastSentAt + pingMs, this.lastHeardAt + limitMs);
+      const due = Math.min(this.lastProofSentAt + proofMs, this.lastHeardAt + limitMs);
       const delayMs = Math.max(due - clock.now(), 1);
       this.cancelTimer = timers.after(delayMs, () => check(due));
     };
     const check = (due: Ms): void => {
       const now = clock.now();
-      if (now - this.lastSentAt >= pingMs) this.ping(now);
+      if (now - this.lastProofSentAt >= proofMs)
+        this.send({ type: OP.sync, write: (to) => to.string("/"), settle: () => {} });
       if (now - this.lastHeardAt >= limitMs) {
-        // After a stall of our own process, what the server sent meanwhile is still to be read, and the ping just sent to be answered.
+        // After a stall of our own process, what the server sent meanwhile is still to be read, and the sync just sent to be answered.
         if (now - due < STALL_MS)
           return this.fail(new Error(`nothing heard from ${this.server} for ${Math.round(limitMs)} ms`));
         this.cancelTimer = timers.after(STALL_MS, () => check(now + STALL_MS));
@@ -306,10 +308,5 @@ export class Connection {
       schedule();
     };
     schedule();
-  }
-
-  private ping(now: Ms): void {
-    this.pingsSentAt.push(now);
-    this.transmit({ xid: XID.ping, type: OP.ping }, () => {});
   }
 }

@@ -1,7 +1,8 @@
 // The life of one session: kept over one connection after the other, ended by the store's word, by our own clock or by the caller.
 //
-// The end by our own clock: a server counts from when it last heard of the session, which can't be before we sent what it then answered. So the
-// session may be over its time after the *sending* of the newest exchange that was answered; what was not answered counts for nothing.
+// The end by our own clock: the store counts from when it last heard of the session, which can't be before we sent what it then answered. So the
+// session may be over its time after the *sending* of the newest exchange that the leader had part in and that was answered; what was not answered
+// counts for nothing. docs/decisions/0002-own-zookeeper-client.md says what this can't know.
 
 import type { Ms } from "../../base/units.ts";
 import type { Clock, Log, Random, Timers } from "../../world/port.ts";
@@ -28,7 +29,7 @@ export interface LifetimeContext {
 
 export interface LifetimeEvents {
   /** What is sent during this call goes out before anything that callers ask. `lastZxid`: the newest change that this session has seen. */
-  reconnecting(connection: Connection, since: { isNew: boolean; lastZxid: bigint }): void;
+  reconnecting(connection: Connection, lastZxid: bigint): void;
   /** After the status says so. */
   connected(): void;
   event(event: NodeEvent): void;
@@ -198,7 +199,7 @@ export class Lifetime {
     this.lastLoggedAt = undefined;
     this.armDeadline();
     if (this.isClosing) return this.sendClose(connection);
-    this.events.reconnecting(connection, { isNew, lastZxid: this.lastZxid });
+    this.events.reconnecting(connection, this.lastZxid);
     log.info("connected to the store", {
       store: description,
       server: connection.server,

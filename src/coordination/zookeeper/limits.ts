@@ -39,6 +39,6 @@ export const STALL_MS: Ms = 50;
 /** close() where the caller names no limit. */
 export const CLOSE_LIMIT_MS: Ms = 2000;
 
-/** A ping goes out when nothing was sent for a third of the session's time; with nothing heard for two thirds, the last third is for another server. */
-export const pingIntervalMs = (sessionTimeoutMs: Ms): Ms => sessionTimeoutMs / 3;
+/** A sign of life goes out when none was sent for a third of the session's time; with nothing heard for two thirds, the last third is for another server. */
+export const proofIntervalMs = (sessionTimeoutMs: Ms): Ms => sessionTimeoutMs / 3;
 export const readLimitMs = (sessionTimeoutMs: Ms): Ms => (sessionTimeoutMs * 2) / 3;

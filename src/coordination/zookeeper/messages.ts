@@ -12,7 +12,6 @@ export const OP = {
   setData: 5,
   getChildren: 8,
   sync: 9,
-  ping: 11,
   check: 13,
   multi: 14,
   auth: 100,
@@ -23,7 +22,7 @@ export const OP = {
 } as const;
 
 /** Numbers of exchanges that are not the caller's requests: those count from 1. */
-export const XID = { notification: -1, ping: -2, auth: -4, setWatches: -8 } as const;
+export const XID = { notification: -1, auth: -4, setWatches: -8 } as const;
 
 /** Codes of errors in answers. */
 export const ERR = {

@@ -34,12 +34,14 @@ export class ZooKeeperSession implements Session {
   private readonly context: LifetimeContext;
   private readonly lifetime: Lifetime;
   private readonly watches: WatchTable;
+  private chrootThere: boolean;
 
   constructor(
     context: LifetimeContext,
     { sessionTimeoutMs, resume }: { sessionTimeoutMs: Ms; resume?: SessionTicket },
   ) {
     this.context = context;
+    this.chrootThere = context.target.chroot === "";
     this.watches = new WatchTable({
       setExists: (path, settle) => this.setWatch(OP.exists, path, settle),
       setChildren: (path, settle) => this.setWatch(OP.getChildren, path, settle),
@@ -49,8 +51,8 @@ export class ZooKeeperSession implements Session {
       sessionTimeoutMs,
       resume,
       events: {
-        reconnecting: (connection, { isNew, lastZxid }) => {
-          if (isNew) this.makeChroot(connection);
+        reconnecting: (connection, lastZxid) => {
+          if (!this.chrootThere) this.makeChroot(connection);
           for (const lists of this.watches.takeUp())
             connection.sendSpecial({ xid: XID.setWatches, type: OP.setWatches }, (to) =>
               writeSetWatches(to, lastZxid, lists),
@@ -257,8 +259,15 @@ export class ZooKeeperSession implements Session {
         ephemeral: false,
         sequential: false,
       };
-      // Mostly it is there. Whatever else the answer is, the first write below it meets the same.
-      connection.send({ type: OP.multi, write: (to) => writeMulti(to, [create]), settle: () => {} });
+      connection.send({
+        type: OP.multi,
+        write: (to) => writeMulti(to, [create]),
+        settle: (answer) => {
+          // Mostly: that it is there already. Whatever else it is, the first write below it meets the same.
+          if (depth === parts.length && answer.kind === "answered" && answer.header.error === ERR.ok)
+            this.chrootThere = true;
+        },
+      });
     }
   }
 }

@@ -108,7 +108,6 @@ export class WatchTable {
   take(event: NodeEvent): void {
     const entry = this.entries.get(event.path);
     if (entry === undefined) return;
-    const { data, children } = entry.listeners;
     if (event.type === EVENT.childrenChanged) {
       entry.childrenSet = false;
     } else {

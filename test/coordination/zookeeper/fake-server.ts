@@ -26,7 +26,7 @@ export interface Script {
   /** What the handshake is answered with; undefined: nothing. By default a session of `timeoutMs`. */
   readonly greet?: (connection: FakeConnection) => Uint8Array | undefined;
   readonly timeoutMs?: number;
-  /** By default pings, authentication and watches are answered, and nothing else. */
+  /** By default signs of life, authentication and watches are answered, and nothing else. */
   readonly request?: (asked: Asked) => void;
   /** As soon as somebody connects, before the handshake. */
   readonly accept?: (socket: Socket) => void;
@@ -51,7 +51,7 @@ export function greeting(timeoutMs: number, sessionId: bigint = SESSION_ID): Uin
 }
 
 export function answerByDefault({ xid, type, from }: Asked): void {
-  if (type === OP.ping || type === OP.auth || type === OP.setWatches) from.answer(xid);
+  if (type === OP.sync || type === OP.auth || type === OP.setWatches) from.answer(xid);
 }
 
 export async function startFakeServer(script: Script = {}): Promise<FakeServer> {

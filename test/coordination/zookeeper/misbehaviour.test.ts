@@ -159,7 +159,7 @@ describe("answers", () => {
   test.each<[string, (calls: readonly [Asked, Asked]) => void]>([
     ["out of order", ([, second]) => second.from.answer(second.xid)],
     ["to what was not asked", ([first]) => first.from.answer(999)],
-    ["to a ping that was not sent", ([first]) => first.from.answer(XID.ping)],
+    ["to a ping, which is never sent", ([first]) => first.from.answer(-2)],
     ["shorter than their header", ([first]) => first.from.send(Uint8Array.from([0, 0, 0, 2, 1, 1]))],
     ["longer than the limit", ([first]) => first.from.send(Uint8Array.from([0x7f, 0, 0, 0]))],
     ["of a negative length", ([first]) => first.from.send(Uint8Array.from([0xff, 0, 0, 0]))],
@@ -282,7 +282,7 @@ describe("what is said on a connection", () => {
 });
 
 describe("time", () => {
-  test("pings go out under a stream of notifications, and the stream is no answer: the session ends by our own clock", async () => {
+  test("signs of life go out under a stream of notifications, and the stream is no answer: the session ends by our own clock", async () => {
     const server = await fake({ timeoutMs: 900, request: () => {} });
     const session = await connected(openSession(server.connectString, { sessionTimeoutMs: 900 }));
     const from = performance.now();
@@ -290,8 +290,27 @@ describe("time", () => {
     const lastAlive = await untilExpired(session);
     clearInterval(stream);
     expect(lastAlive - from).toBeLessThan(900);
-    expect(server.asked.filter(({ type }) => type === OP.ping).length).toBeGreaterThanOrEqual(2);
+    expect(server.asked.filter(({ type }) => type === OP.sync).length).toBeGreaterThanOrEqual(2);
     expect(server.connections).toHaveLength(1);
+  });
+
+  test("signs of life go out under a stream of reads, which the server answers without its leader", async () => {
+    let signs = 0;
+    const server = await fake({
+      timeoutMs: 900,
+      greet: ({ asksFor }) => (asksFor === 0n ? greeting(900) : undefined),
+      request: (asked) => {
+        if (asked.type === OP.getData) asked.from.answer(asked.xid, { body: (to) => node(to) });
+        else if (asked.type === OP.sync && ++signs <= 3) answerByDefault(asked);
+        else if (asked.type === OP.sync) asked.from.answer(asked.xid, { error: -101 });
+      },
+    });
+    const session = await connected(openSession(server.connectString, { sessionTimeoutMs: 900 }));
+    await until("six signs", async () => {
+      await session.read("/a");
+      return signs >= 6;
+    });
+    expect([statusKind(session), server.connections.length]).toEqual(["connected", 1]);
   });
 
   test("a server that falls silent is left after two thirds of the session, for one that takes the session in time", async () => {
@@ -314,8 +333,8 @@ describe("time", () => {
       timeoutMs: 1000,
       greet: ({ asksFor }) => (asksFor === 0n ? greeting(1000) : undefined),
       request: (asked) => {
-        if (asked.type !== OP.ping) return;
-        if (server.asked.filter(({ type }) => type === OP.ping).length > 2) return;
+        if (asked.type !== OP.sync) return;
+        if (server.asked.filter(({ type }) => type === OP.sync).length > 2) return;
         heardAt = performance.now();
         answerByDefault(asked);
       },
@@ -355,7 +374,7 @@ describe("time", () => {
     const session = await connected(
       openSession(server.connectString, { clock: { now: () => clock.now() + skew, wall: () => Date.now() }, timers }),
     );
-    await until("a ping", () => server.asked.some(({ type }) => type === OP.ping));
+    await until("a sign of life", () => server.asked.some(({ type }) => type === OP.sync));
     const seen: string[] = [];
     session.onStatus(({ kind }) => seen.push(kind));
     stalled = true;
@@ -363,8 +382,8 @@ describe("time", () => {
     skew = 1500;
     stalled = false;
     for (const callback of due.splice(0)) callback();
-    const pings = server.asked.length;
-    await until("two more pings", () => server.asked.length > pings + 1 || seen.length > 0);
+    const before = server.asked.length;
+    await until("two more", () => server.asked.length > before + 1 || seen.length > 0);
     expect([seen, server.connections.length]).toEqual([[], 1]);
   });
 
