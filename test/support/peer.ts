@@ -179,7 +179,7 @@ export class TestPeer {
   async report(limitMs = 1000): Promise<PeerReport | undefined> {
     try {
       const answer = await fetch(`http://127.0.0.1:${this.port + 1}/state`, { signal: AbortSignal.timeout(limitMs) });
-      return (await answer.json()) as PeerReport;
+      return answer.ok ? ((await answer.json()) as PeerReport) : undefined;
     } catch {
       return undefined;
     }

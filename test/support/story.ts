@@ -39,7 +39,7 @@ function clockOf(wallMs: number): string {
   return new Date(wallMs).toISOString().slice(11, 23);
 }
 
-/** All of these peers are in the chain and stream, and clients may come in. */
+/** All of these peers are in the chain and stream, and clients may come in everywhere. */
 export function isComplete(state: StateDocument, reports: Snapshot["reports"], peers: readonly TestPeer[]): boolean {
   if (state.provisional === true) return false;
   const chain = [state.primary, ...(state.sync === null ? [] : [state.sync]), ...state.async].map(({ id }) => id);
@@ -47,7 +47,7 @@ export function isComplete(state: StateDocument, reports: Snapshot["reports"], p
     const postgres = reports[peer.name]?.postgres;
     if (postgres === undefined || !chain.includes(peer.id)) return false;
     if (peer.id === state.primary.id) return postgres.state === "primary" && postgres.gate === "open";
-    return postgres.state === "standby" && postgres.receiver === "streaming";
+    return postgres.state === "standby" && postgres.receiver === "streaming" && postgres.gate === "open";
   });
 }
 
