@@ -508,6 +508,60 @@ describe("stopping", () => {
   });
 });
 
+describe("the report", () => {
+  it("tells state, decision and evidence, and is nothing before the first look", async () => {
+    const scene = start(() =>
+      decision({ rule: "P1", because: "it is open", waitingOn: "nothing", operator: "manatee-adm show" }),
+    );
+    expect(scene.sitter.report()).toBeUndefined();
+    scene.shard.set(shardState());
+    await connected(scene);
+    scene.world.httpAnswer = async () => "silent";
+    scene.world.portAnswer = async () => "silent";
+    await scene.world.advance(5_000);
+    const report = scene.sitter.report();
+    expect(JSON.parse(JSON.stringify(report))).toMatchObject({
+      id: SELF.id,
+      shard: "1.test",
+      incarnation: "data-of-zone-1",
+      generation: 1,
+      version: 1,
+      role: "primary",
+      decision: { rule: "P1", because: "it is open", waitingOn: "nothing", operator: "manatee-adm show" },
+      store: { connected: true, evaluationOnly: true, openToAll: null },
+      postgres: { healthy: true },
+      lastDocument: { version: 1 },
+    });
+    expect(report?.decision.forMs).toBeGreaterThanOrEqual(5_000);
+    expect(report?.silent.map(({ id }) => id)).toEqual([OTHER.id]);
+  });
+
+  it("is given at once while PostgreSQL hangs, and the age of the last look grows", async () => {
+    const scene = start(idle);
+    await scene.world.advance(1_500);
+    scene.postgres.observe = () => new Promise(() => {});
+    scene.postgres.report = () => new Promise(() => {});
+    await scene.world.advance(10_000);
+    expect(scene.sitter.report()?.postgres.healthy).toBe(true);
+    expect(scene.sitter.roundAgeMs()).toBeGreaterThan(8_000);
+  });
+});
+
+describe("a peer that vanishes", () => {
+  it("is looked at at once, not at the next interval (D2)", async () => {
+    const scene = start(idle);
+    scene.shard.set(shardState());
+    scene.shard.election = [{ peer: OTHER, sequence: 1, announcement: ANNOUNCEMENT }];
+    await connected(scene);
+    await scene.world.advance(3_300);
+    const before = scene.world.asked.length;
+    scene.shard.election = [];
+    scene.shard.fire();
+    await scene.world.advance(50);
+    expect(scene.world.asked.length).toBe(before + 1);
+  });
+});
+
 describe("an operator's request to rebuild this peer", () => {
   it("is observed, and taken away once the copy is complete", async () => {
     const scene = start(({ rebuildRequested, postgres }) =>
