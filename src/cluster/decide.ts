@@ -3,7 +3,7 @@
 
 import { containsPoint } from "../base/lineage.ts";
 import type { Decision, Memory } from "./decision.ts";
-import { requiredStandbys, syncQualified } from "./desired-postgres.ts";
+import { requiredStandbys, strayWalsender, syncQualified } from "./desired-postgres.ts";
 import { isFounding, type Announcement, type Observation } from "./observation.ts";
 import { decideWithoutState } from "./rules/bootstrap.ts";
 import { decideAsPrimary } from "./rules/primary.ts";
@@ -81,11 +81,7 @@ function settle(obs: Observation, before: Memory): Memory {
     const sent = memory.sent && version > memory.sent.version ? undefined : memory.sent;
     const replacing = memory.replacing && version > memory.replacing.version && !sent ? undefined : memory.replacing;
     const handingOver = memory.handingOver && shard.state.primary.id !== obs.self.id ? undefined : memory.handingOver;
-    const abdicating =
-      memory.abdicating &&
-      (shard.state.generation !== memory.abdicating.generation || obs.postgres.server.kind === "primary")
-        ? undefined
-        : memory.abdicating;
+    const abdicating = memory.abdicating?.generation === shard.state.generation ? memory.abdicating : undefined;
     const takingOver = shard.state.sync?.id === obs.self.id ? memory.takingOver : undefined;
     memory = { ...memory, startVersion, fenced, sent, replacing, handingOver, abdicating, takingOver };
   } else if (shard.kind === "absent") memory = { ...memory, fenced: true };
@@ -99,6 +95,9 @@ function settle(obs: Observation, before: Memory): Memory {
 function notice(obs: Observation, memory: Memory): Memory {
   const { server, job } = obs.postgres;
   const scene = sceneOf(obs, memory);
+  // Starting it again writes WAL: no write sent until now may land after that.
+  if (server.kind === "stopped" && memory.ranAsPrimary && scene)
+    return { ...memory, ranAsPrimary: false, fenced: false, startVersion: scene.version };
   if (server.kind === "primary" && scene?.role === "primary") {
     const primary = { ...scene, server };
     const qualified = syncQualified(primary);
@@ -106,9 +105,15 @@ function notice(obs: Observation, memory: Memory): Memory {
     const isolated = !connected(obs) && !streaming;
     return {
       ...memory,
+      ranAsPrimary: true,
       servedWithSync: qualified && server.settings.gate === "open" && !scene.state.provisional,
       isolatedSince: isolated ? (memory.isolatedSince ?? obs.now) : undefined,
-      waits: noteWait(memory.waits, "sync", obs.now, !qualified),
+      waits: noteWait(
+        noteWait(memory.waits, "sync", obs.now, !qualified),
+        "stray",
+        obs.now,
+        strayWalsender(primary) !== undefined,
+      ),
     };
   }
   if (server.kind === "standby") {

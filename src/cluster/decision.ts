@@ -130,6 +130,8 @@ export interface Memory {
   readonly copying: { readonly from: PeerId; readonly generation: number } | undefined;
   /** As primary: open to clients, with the sync streaming and qualified, when the server was last seen running. */
   readonly servedWithSync: boolean;
+  /** A primary's server was seen running; when it is down, a newer version must be read before it starts again. */
+  readonly ranAsPrimary: boolean;
   /** As standby: has received from its upstream since the server started. */
   readonly followed: boolean;
   /** X1: since when this primary has had neither its sync nor the store. */
@@ -170,6 +172,7 @@ export const NEW_MEMORY: Memory = {
   rejoining: undefined,
   copying: undefined,
   servedWithSync: false,
+  ranAsPrimary: false,
   followed: false,
   isolatedSince: undefined,
   waits: {},

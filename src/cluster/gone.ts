@@ -59,7 +59,7 @@ function judgePresent(obs: Observation, entry: PeerEntry): Verdict {
     return evidence.alsoSilentFor.length > 0
       ? {
           gone: true,
-          because: `is silent for ${Math.round(forMs(sitter.since))} ms, for ${evidence.alsoSilentFor.join(", ")} too`,
+          because: `is silent, for ${evidence.alsoSilentFor.join(", ")} too`,
         }
       : { gone: false, because: "is silent, which no second peer confirms; its session has not ended" };
   if (sitter.kind === "answers")

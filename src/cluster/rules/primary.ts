@@ -3,6 +3,7 @@
 import { containsPoint, reach } from "../../base/lineage.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import type { DataObservation } from "../observation.ts";
+import type { Ms } from "../../base/units.ts";
 import { attempt, connected, fenceStep, type Scene, SOON_MS, type Step, type StandbyScene } from "../step.ts";
 import { isFrozen } from "../state.ts";
 import { serve } from "./serve.ts";
@@ -43,7 +44,7 @@ export function decideAsPrimary(scene: Scene): Step {
         lookAgainAfterMs: SOON_MS / 2,
       };
     case "unresponsive":
-      return sick(scene, server.since, server.reason);
+      return unresponsive(scene, server.since, server.reason);
     case "standby":
       return promote({ ...scene, server });
     case "primary":
@@ -55,7 +56,10 @@ export function decideAsPrimary(scene: Scene): Step {
           because: `this server is on timeline ${server.wal.timeline}, which does not contain the state's timeline ${state.timeline}`,
           action: { kind: "stop", mode: "immediate" },
         });
-      return serve({ ...scene, server });
+      return (
+        (server.cannotGoOn !== undefined && giveUp(scene, `PostgreSQL can't go on: ${server.cannotGoOn}`)) ||
+        serve({ ...scene, server })
+      );
     default:
       return server satisfies never;
   }
@@ -119,44 +123,41 @@ function startAgain(scene: Scene, data: Extract<DataObservation, { kind: "presen
   });
 }
 
-/** T2: leaves at once instead of waiting for any time-out, where somebody can take over; otherwise it restarts in place. */
+/** An abdication that nobody answered is not repeated in the same generation for this long. */
+const ABDICATE_AGAIN_MS: Ms = 60_000;
+
+/** T2: leaves at once instead of waiting for any time-out, where somebody can take over; undefined: it restarts in place. */
 function abdicate(scene: Scene): Step | undefined {
   const { memory, obs, state } = scene;
   const { abdicating } = memory;
-  if (abdicating?.generation === state.generation) {
-    if (abdicating.over) return undefined;
-    if (obs.now - abdicating.since < obs.policy.opsTimeoutMs)
-      return {
-        rule: "T2",
-        because: "PostgreSQL died here, and this generation is given up",
-        waitingOn: `${state.sync?.id ?? "the sync"} to take over`,
-        lookAgainAfterMs: SOON_MS * 2,
-      };
+  const because = "PostgreSQL is down here, and this generation is given up";
+  const waitingOn = `${state.sync?.id ?? "the sync"} to take over`;
+  if (abdicating && !abdicating.over) {
+    const late = obs.now - abdicating.since >= obs.policy.opsTimeoutMs;
+    if (!late && !isFrozen(state)) return { rule: "T2", because, waitingOn, lookAgainAfterMs: SOON_MS * 2 };
+    const why = late ? "nobody took over in time" : "the shard was frozen meanwhile";
     return {
       rule: "T2",
-      because: "nobody took over in time: PostgreSQL is started again in place",
-      memory: { abdicating: { ...abdicating, over: true }, fenced: false, startVersion: scene.version },
+      because: `${why}: PostgreSQL is started again in place`,
+      memory: { abdicating: { ...abdicating, over: true } },
       lookAgainAfterMs: 1,
     };
   }
-  const restarting = {
-    fenced: false,
-    startVersion: scene.version,
-    abdicating: { since: obs.now, generation: state.generation, over: true },
-  };
+  if (abdicating && obs.now - abdicating.since < ABDICATE_AGAIN_MS) return undefined;
   const stay = reasonToStay(scene);
+  const since = obs.now;
   if (stay !== undefined)
     return {
       rule: "T2",
       because: `PostgreSQL died here, and is started again in place: ${stay}`,
-      memory: restarting,
+      memory: { abdicating: { since, generation: state.generation, over: true } },
       lookAgainAfterMs: 1,
     };
   return {
     rule: "T2",
-    because: "PostgreSQL died here; the sync was streaming, and has an heir: this generation is given up",
-    waitingOn: `${state.sync?.id ?? "the sync"} to take over`,
-    memory: { abdicating: { since: obs.now, generation: state.generation, over: false } },
+    because,
+    waitingOn,
+    memory: { abdicating: { since, generation: state.generation, over: false } },
     lookAgainAfterMs: SOON_MS * 2,
   };
 }
@@ -177,28 +178,39 @@ function reasonToStay(scene: Scene): string | undefined {
   return undefined;
 }
 
-/** Hung, frozen, or overloaded: where somebody can take over it is given up, and then ended. */
-function sick(scene: Scene, since: number, reason: string): Step {
+const STOP = { kind: "stop", mode: "immediate" } as const;
+
+/** T2, of a server that runs: given up where somebody can take over, and then ended. undefined: it is not given up. */
+function giveUp(scene: Scene, because: string): Step | undefined {
   const { obs, memory, state } = scene;
+  const { abdicating } = memory;
+  if (abdicating && !abdicating.over) return attempt(obs, { rule: "T2", because, action: STOP });
+  if (abdicating && obs.now - abdicating.since < ABDICATE_AGAIN_MS) return undefined;
+  if (reasonToStay(scene) !== undefined) return undefined;
+  return {
+    rule: "T2",
+    because: `${because}: this generation is given up`,
+    memory: { abdicating: { since: obs.now, generation: state.generation, over: false } },
+    lookAgainAfterMs: 1,
+  };
+}
+
+/** Hung, frozen, or overloaded. */
+function unresponsive(scene: Scene, since: Ms, reason: string): Step {
+  const { obs } = scene;
+  const because = `PostgreSQL does not answer: ${reason}`;
   const forMs = obs.now - since;
-  const because = `PostgreSQL has not answered for ${Math.round(forMs / 1000)} s: ${reason}`;
-  const abdicating = memory.abdicating?.generation === state.generation && !memory.abdicating.over;
-  if (abdicating) return attempt(obs, { rule: "T2", because, action: { kind: "stop", mode: "immediate" } });
-  if (forMs >= obs.policy.opsTimeoutMs && reasonToStay(scene) === undefined)
-    return {
-      rule: "T2",
-      because: `${because}; this generation is given up`,
-      memory: { abdicating: { since: obs.now, generation: state.generation, over: false } },
-      lookAgainAfterMs: SOON_MS,
-    };
+  const step = forMs >= obs.policy.opsTimeoutMs ? giveUp(scene, because) : undefined;
+  if (step) return step;
   if (forMs >= obs.policy.opsTimeoutMs * 6)
-    return attempt(obs, {
-      rule: "T2",
-      because: `${because}; it is started again`,
-      action: { kind: "stop", mode: "immediate" },
-      memory: { fenced: false, startVersion: scene.version },
-    });
-  return { rule: "T2", because, waitingOn: "it to answer", lookAgainAfterMs: SOON_MS * 4 };
+    return attempt(obs, { rule: "T2", because: `${because}; it is started again`, action: STOP });
+  return {
+    rule: "T2",
+    because,
+    waitingOn: "it to answer",
+    operator: "find out what holds it up: its log, the disk, the machine's load",
+    lookAgainAfterMs: SOON_MS * 4,
+  };
 }
 
 /** T1, third step: the claim was read. Sessions that were open on the standby end first: they would write with the gate closed. */

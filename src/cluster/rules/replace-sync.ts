@@ -41,7 +41,7 @@ export function reasonToReplace(scene: PrimaryScene): string | undefined {
     return `has other data (incarnation ${found.incarnation ?? "none"}) than the state names`;
   const verdict = judgeGone(obs, state, state.sync, { flows: streamsFrom(scene.server, state.sync) });
   if (verdict.gone) return verdict.because;
-  if (missingMs >= obs.policy.opsTimeoutMs) return `has not streamed for ${Math.round(missingMs / 1000)} s`;
+  if (missingMs >= obs.policy.opsTimeoutMs) return "is there, but does not stream";
   return undefined;
 }
 

@@ -14,6 +14,7 @@ import {
   SOON_MS,
   type Step,
   streamsFrom,
+  waited,
   walsenderOf,
   writeStep,
 } from "../step.ts";
@@ -53,6 +54,8 @@ export function serve(scene: PrimaryScene): Step {
       action: { kind: "end-clients" },
       lookAgainAfterMs: SOON_MS,
     };
+  // What the flag asks for, an operator asked for: a freeze does not hold it up.
+  if (state.oneNodeWriteMode && state.sync) return beginOneNodeWrite(scene, settings);
   if (isFrozen(state)) {
     if (memory.replacing)
       return giveUpReplacing(scene, "the shard was frozen before the other sync was named", settings);
@@ -75,7 +78,7 @@ function changeShard(scene: PrimaryScene, settings: PostgresSettings): Step | un
   const { state } = scene;
   const requested = requestStep(scene, settings);
   if (requested) return requested;
-  if (state.oneNodeWriteMode) return state.sync ? beginOneNodeWrite(scene, settings) : undefined;
+  if (state.oneNodeWriteMode) return undefined;
   const reason = reasonToReplace(scene);
   if (reason !== undefined) return replaceSync(scene, reason, settings);
   if (scene.memory.replacing)
@@ -280,11 +283,21 @@ function ordinary(scene: PrimaryScene, settings: PostgresSettings): Step {
       settings,
       lookAgainAfterMs: SOON_MS,
     };
+  const stray = strayWalsender(scene);
+  if (stray && waited(scene, "stray") >= scene.obs.policy.suspectMs)
+    return {
+      rule: "S1",
+      because: `the walsender of ${stray.name} has not applied the list of required standbys`,
+      settings,
+      action: { kind: "end-walsender", pid: stray.pid },
+      lookAgainAfterMs: SOON_MS * 4,
+    };
   const asks = state.sync && !syncQualified(scene);
   return {
     rule: isFrozen(state) ? "F1" : state.sync ? "P1" : "O1",
     because: `this peer is primary of generation ${state.generation}, and open to clients`,
     settings,
+    ...(server.cannotGoOn !== undefined && { operator: `make room for PostgreSQL: ${server.cannotGoOn}` }),
     ...(asks
       ? {
           waitingOn: `the sync ${state.sync?.id} to stream: commits wait for it`,
