@@ -112,7 +112,7 @@ async function stayUp(stage: Stage): Promise<boolean> {
   const interactive = process.stdin.isTTY && process.stdout.isTTY;
   show.footer([
     "",
-    ...commandsToTry(stage.shard, primaryOf(stage.watch)),
+    ...commandsToTry(stage.shard, { primary: primaryOf(stage.watch), adm: options.adm }),
     "",
     `  ${interactive ? "k: kill the primary again    q or " : ""}Ctrl-C: end it, and leave nothing`,
   ]);
@@ -146,7 +146,7 @@ async function develop(stage: Stage): Promise<boolean> {
   await form(stage);
   show.footer([
     "",
-    ...commandsToTry(stage.shard, primaryOf(stage.watch)),
+    ...commandsToTry(stage.shard, { primary: primaryOf(stage.watch), adm: options.adm }),
     "",
     "  Logs: NAME/sitter.log below that folder. Sitters are restarted when the code changes. Ctrl-C: end it",
   ]);

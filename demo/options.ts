@@ -5,6 +5,8 @@ export interface Options {
   readonly folder: string;
   /** Folder of `postgres` and `initdb`. */
   readonly postgres: string;
+  /** How a person calls manatee-adm from the clone. */
+  readonly adm: string;
   readonly zookeeper: boolean;
   /** Ends by itself, with the exit status that the run deserves. */
   readonly auto: boolean;
@@ -23,6 +25,7 @@ export function readOptions(args: readonly string[]): Options {
   return {
     folder: valueOf("--folder"),
     postgres: valueOf("--postgres"),
+    adm: valueOf("--adm"),
     zookeeper: args.includes("--zookeeper"),
     auto: args.includes("--auto"),
     plain: args.includes("--plain"),

@@ -18,8 +18,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { canReach } from "./user.mjs";
 
-/** In the environment of each process that we start: its folder. */
-export const FOLDER_VARIABLE = "MANATEE_DEMO_FOLDER";
+/** In the environment of each process that we start, and of what those start: the folder is their home. */
+export const FOLDER_VARIABLE = "HOME";
 
 const prefix = "manatee-demo-";
 

@@ -50,6 +50,11 @@ async function runMain({ folder, user, zookeeper, embedded, args }, onStarted) {
   }
   giveTo(folder, user);
   const postgres = findPostgres(runtime, embedded);
+  // The embedded store opens to its owner only, who may not be able to enter the clone.
+  const adm =
+    user && !zookeeper
+      ? `runuser -u ${user.name} -- ${node === process.execPath ? "" : `${node} `}${runtime}/bin/manatee-adm`
+      : "bin/manatee-adm";
   const child = spawn(
     node,
     [
@@ -58,6 +63,8 @@ async function runMain({ folder, user, zookeeper, embedded, args }, onStarted) {
       folder,
       "--postgres",
       postgres,
+      "--adm",
+      adm,
       ...(zookeeper ? ["--zookeeper"] : []),
       ...args,
     ],
@@ -66,7 +73,6 @@ async function runMain({ folder, user, zookeeper, embedded, args }, onStarted) {
       env: {
         ...process.env,
         [FOLDER_VARIABLE]: folder,
-        HOME: folder,
         LC_ALL: "C.UTF-8",
         ...(user && { USER: user.name, LOGNAME: user.name }),
       },
