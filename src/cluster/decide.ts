@@ -149,7 +149,9 @@ const AVOID_MS = 30_000;
 function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefined): Announcement {
   const { data, server, job } = obs.postgres;
   const mark = data.kind === "none" ? undefined : data.mark;
-  const usable = mark !== undefined && !mark.incomplete;
+  // Data that is only being founded is nobody's: whoever founds the shard instead must not name it.
+  const founding = isFounding(mark, scene?.state);
+  const usable = mark !== undefined && !mark.incomplete && !founding;
   const role = scene?.role;
   const primary = server.kind === "primary" && role === "primary";
   const diverged = memory.rejoining !== undefined || (mark?.incomplete ?? false);
