@@ -167,12 +167,7 @@ function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefin
             : "idle";
   return {
     incarnation: usable || memory.rejoining ? mark?.incarnation : undefined,
-    data:
-      data.kind === "none" || isFounding(mark, scene?.state)
-        ? "none"
-        : mark && mark.shard === obs.shard
-          ? "marked"
-          : "foreign",
+    data: data.kind === "none" || founding ? "none" : mark && mark.shard === obs.shard ? "marked" : "foreign",
     systemIdentifier: data.kind === "present" && usable ? data.systemIdentifier : undefined,
     features: KNOWN_FEATURES,
     phase,
