@@ -216,11 +216,10 @@ export class Connection {
   }
 
   private takeGreeting(answer: ConnectAnswer): void {
-    const { authenticator, credential } = this.options;
+    const { authenticator } = this.options;
     if (answer.timeoutMs <= 0) return this.endSession();
     this.frames.limitTo(ANSWER_BYTES);
     this.phase = "authenticating";
-    if (credential !== undefined) this.transmit({ xid: XID.auth, type: OP.auth }, (to) => writeAuth(to, credential));
     if (authenticator === undefined) this.becomeReady(answer);
     else this.authenticate({ authenticator, answer, challenge: new Uint8Array() });
   }
@@ -247,6 +246,8 @@ export class Connection {
   }
 
   private becomeReady(answer: ConnectAnswer): void {
+    const { credential } = this.options;
+    if (credential !== undefined) this.transmit({ xid: XID.auth, type: OP.auth }, (to) => writeAuth(to, credential));
     this.phase = "ready";
     this.cancelTimer();
     this.watchTime(answer.timeoutMs);

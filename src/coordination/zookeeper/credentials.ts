@@ -1,38 +1,46 @@
 // Who we are to the store, and who may touch the nodes we make.
 
 import { createHash } from "node:crypto";
+import type { Random } from "../../world/port.ts";
 import type { Authenticator } from "./connection.ts";
-import type { ServerAddress } from "./connect-string.ts";
 import { credentialsMalformed } from "./errors.ts";
 import type { Acl } from "./messages.ts";
+import { digestMd5 } from "./sasl.ts";
 
 export interface Credentials {
   /** Said on each connection, before anything else. */
   readonly digest: { readonly scheme: string; readonly credential: Uint8Array } | undefined;
-  /** A new exchange with that server. */
-  readonly sasl: ((server: ServerAddress) => Authenticator) | undefined;
+  /** A new exchange, for one connection. */
+  readonly sasl: (() => Authenticator) | undefined;
   /** Of each node that is made. */
   readonly acl: readonly Acl[];
 }
 
 const ALL_RIGHTS = 31;
 
-/** Throws `STORE_CREDENTIALS` where the digest is not `user:password`. */
+/** Each `user:password`; throws `STORE_CREDENTIALS` where one is not. */
 export function credentialsOf({
   digest,
-  sasl,
+  saslDigest,
+  random,
 }: {
   digest: string | undefined;
-  sasl: Credentials["sasl"];
+  saslDigest: string | undefined;
+  random: Random;
 }): Credentials {
-  if (digest === undefined)
-    return { digest: undefined, sasl, acl: [{ permissions: ALL_RIGHTS, scheme: "world", id: "anyone" }] };
-  const { user } = splitUserAndPassword(digest);
-  const hash = createHash("sha1").update(digest, "utf8").digest("base64");
+  const acl: Acl[] = [];
+  if (digest !== undefined) {
+    const { user } = splitUserAndPassword(digest);
+    const hash = createHash("sha1").update(digest, "utf8").digest("base64");
+    acl.push({ permissions: ALL_RIGHTS, scheme: "digest", id: `${user}:${hash}` });
+  }
+  const account = saslDigest === undefined ? undefined : splitUserAndPassword(saslDigest);
+  if (account !== undefined) acl.push({ permissions: ALL_RIGHTS, scheme: "sasl", id: account.user });
+  if (acl.length === 0) acl.push({ permissions: ALL_RIGHTS, scheme: "world", id: "anyone" });
   return {
-    digest: { scheme: "digest", credential: new TextEncoder().encode(digest) },
-    sasl,
-    acl: [{ permissions: ALL_RIGHTS, scheme: "digest", id: `${user}:${hash}` }],
+    digest: digest === undefined ? undefined : { scheme: "digest", credential: new TextEncoder().encode(digest) },
+    sasl: account === undefined ? undefined : () => digestMd5({ ...account, random }),
+    acl,
   };
 }
 

@@ -12,6 +12,8 @@ export interface ZooKeeperOptions {
   readonly connectString: string;
   /** `user:password`: who we are; nodes are made with all rights for that user and none for others. Without it: open to all. */
   readonly digest?: string;
+  /** `user:password` for SASL DIGEST-MD5, for servers that demand it; nodes are made with all rights for that user. */
+  readonly saslDigest?: string;
   /** PEM files; the servers' certificates are checked against the authority and their names. */
   readonly tls?: TlsFiles;
   readonly log: Log;
@@ -21,14 +23,15 @@ export interface ZooKeeperOptions {
 }
 
 /** Throws `STORE_CONNECT_STRING` or `STORE_CREDENTIALS` where the options are malformed; connects only when a session is opened. */
-export function zookeeper({ connectString, digest, tls, log, clock, timers, random }: ZooKeeperOptions): Coordination {
+export function zookeeper(options: ZooKeeperOptions): Coordination {
+  const { connectString, digest, saslDigest, tls, log, clock, timers, random } = options;
   const target = parseConnectString(connectString);
-  const credentials = credentialsOf({ digest, sasl: undefined });
+  const credentials = credentialsOf({ digest, saslDigest, random });
   const dial = tls === undefined ? plainDial() : tlsDial(tls);
   const description = `zookeeper ${target.servers.map(formatAddress).join(",")}${target.chroot}`;
   return {
     description,
-    open: (options) =>
-      new ZooKeeperSession({ description, target, dial, credentials, log, clock, timers, random }, options),
+    open: (session) =>
+      new ZooKeeperSession({ description, target, dial, credentials, log, clock, timers, random }, session),
   };
 }

@@ -168,7 +168,7 @@ export class Lifetime {
       handshakeLimitMs,
       hello: { lastZxid: this.lastZxid, timeoutMs: this.requestedTimeoutMs, ...this.key },
       credential: credentials.digest,
-      authenticator: credentials.sasl?.(server),
+      authenticator: credentials.sasl?.(),
       events: {
         ready: (answer, sentAt) => this.becomeConnected(connection, answer, sentAt),
         sessionOver: () => this.hearItIsOver(),

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { toCallersPath, toStorePath } from "../../../src/coordination/zookeeper/chroot.ts";
 import { formatAddress, isNodePath, parseConnectString } from "../../../src/coordination/zookeeper/connect-string.ts";
 import { credentialsOf } from "../../../src/coordination/zookeeper/credentials.ts";
+import type { Random } from "../../../src/world/port.ts";
 import { Itinerary } from "../../../src/coordination/zookeeper/itinerary.ts";
 
 describe("the connect string", () => {
@@ -53,19 +54,21 @@ describe("the connect string", () => {
 });
 
 describe("credentials", () => {
+  const random: Random = { hex: () => "", number: () => 0 };
+
   test("nodes are open to all without a user, and the user's alone with one", () => {
-    expect(credentialsOf({ digest: undefined, sasl: undefined }).acl).toEqual([
+    expect(credentialsOf({ digest: undefined, saslDigest: undefined, random }).acl).toEqual([
       { permissions: 31, scheme: "world", id: "anyone" },
     ]);
     // The hash is the one that ZooKeeper's documentation gives for super:test, by its DigestAuthenticationProvider.
-    expect(credentialsOf({ digest: "super:test", sasl: undefined }).acl).toEqual([
+    expect(credentialsOf({ digest: "super:test", saslDigest: undefined, random }).acl).toEqual([
       { permissions: 31, scheme: "digest", id: "super:D/InIHSb7yEEbrWz8b9l71RjZJU=" },
     ]);
   });
 
   test("that are malformed are refused, without the password in the message", () => {
     for (const digest of ["secret", ":secret"])
-      expect(() => credentialsOf({ digest, sasl: undefined })).toThrow(
+      expect(() => credentialsOf({ digest, saslDigest: undefined, random })).toThrow(
         expect.objectContaining({ code: "STORE_CREDENTIALS", message: expect.not.stringContaining("secret") }),
       );
   });
