@@ -43,6 +43,8 @@ export class StoreSide {
   #closed = false;
   #cutOffSince: Ms;
   #wasConnected = false;
+  /** The session of which the log has told that it is there. */
+  #toldOf: Session | undefined;
   #view: ShardView = { kind: "unread" };
   #election: readonly ElectionEntry[] = [];
   #lastWrite: LastWrite | undefined;
@@ -162,8 +164,13 @@ export class StoreSide {
     const { log } = this.#world;
     const { session } = this.#current as StoreSession;
     if (status.kind === "connected") {
+      const again = session === this.#toldOf;
+      this.#toldOf = session;
       const resumed = this.#resumed !== undefined && session.id === this.#resumed.sessionId;
-      log.info("session with the store", { server: status.server, sessionTimeoutMs: session.timeoutMs, resumed });
+      log.info(again ? "connected to the store again" : "session with the store", {
+        server: status.server,
+        ...(!again && { sessionTimeoutMs: session.timeoutMs, resumed }),
+      });
       void this.#options.tickets.keep(session.ticket);
     } else {
       if (status.kind === "connecting")
