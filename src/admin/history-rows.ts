@@ -92,7 +92,11 @@ function listChanges(before: ShardState, after: ShardState): string[] {
   const isIn = (list: readonly PeerEntry[], { id }: PeerEntry) => list.some((peer) => peer.id === id);
   const moved = new Set([before.primary.id, before.sync?.id, after.primary.id, after.sync?.id]);
   const quoted = (peer: PeerEntry) => `"${shortName(peer)}"`;
+  const renewed = after.async.filter((peer) =>
+    before.async.some((other) => other.id === peer.id && other.incarnation !== peer.incarnation),
+  );
   const changes = [
+    ...renewed.map((peer) => `async ${quoted(peer)} has new data`),
     ...after.async
       .filter((peer) => !isIn(before.async, peer) && before.sync?.id !== peer.id)
       .map((peer) => `async ${quoted(peer)} added`),

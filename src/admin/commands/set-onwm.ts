@@ -8,6 +8,7 @@ import type { AdminContext } from "../context.ts";
 import { examples } from "../output.ts";
 import type { Picture } from "../picture.ts";
 import type { ExitStatus, Run } from "../program.ts";
+import { FORCED_ALONE } from "./takeover.ts";
 import { shardTarget, WAIT_TIMEOUT_MS } from "../target.ts";
 import { doing, type Progress, waitFor } from "../wait.ts";
 import { WrongUse } from "../wrong-use.ts";
@@ -15,6 +16,13 @@ import { WrongUse } from "../wrong-use.ts";
 interface Options extends ChangeCommandOptions {
   readonly mode?: string;
 }
+
+/** Reasons of the freezes that come with the mode: they end with it. Any other is an operator's own, and stays. */
+const FREEZES_OF_THE_MODE: readonly string[] = [
+  "one-node-write mode",
+  "took over alone, as configured (takeoverAlone)",
+  FORCED_ALONE,
+];
 
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)
@@ -51,7 +59,7 @@ async function setOneNodeWriteMode(context: AdminContext, given: Options): Promi
         rule: "O1",
         reason,
         allowed: on ? [] : ["sync"],
-        apply: (state) => ({ ...state, oneNodeWriteMode: on }),
+        apply: (state) => withMode(state, on),
       },
       options,
     );
@@ -65,6 +73,11 @@ async function setOneNodeWriteMode(context: AdminContext, given: Options): Promi
     );
     return 0;
   });
+}
+
+function withMode(state: ShardState, on: boolean): ShardState {
+  const ends = !on && state.freeze?.reason !== undefined && FREEZES_OF_THE_MODE.includes(state.freeze.reason);
+  return { ...state, oneNodeWriteMode: on, freeze: ends ? undefined : state.freeze };
 }
 
 function plan({ primary, sync }: ShardState, on: boolean): string {

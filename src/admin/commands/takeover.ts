@@ -23,6 +23,9 @@ interface Options extends ChangeCommandOptions {
   readonly zonename?: string;
 }
 
+/** Why a shard is frozen that was left with one peer. */
+export const FORCED_ALONE = "forced to go on alone (takeover --accept-loss)";
+
 /** A peer whose data are known, as a claimant or an heir must be. */
 interface Holder {
   readonly peer: PeerAddress;
@@ -196,7 +199,7 @@ function forcedState(
     ...(heir === undefined
       ? {
           oneNodeWriteMode: true,
-          freeze: state.freeze ?? { date, reason: "forced to go on alone (takeover --accept-loss)" },
+          freeze: state.freeze ?? { date, reason: FORCED_ALONE },
         }
       : { oneNodeWriteMode: false }),
   };
