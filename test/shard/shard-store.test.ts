@@ -316,7 +316,15 @@ describe("the election", () => {
 
   test("rejects while cut off, and has one node of ours when it is over, whatever was lost when (any order of faults)", async () => {
     const faults = fc.array(
-      fc.constantFrom<WriteFault | "cut" | "none">("lost", "done", "none", "cut", { lateMs: 30 }, { lateMs: 700 }),
+      fc.constantFrom<WriteFault | "cut" | "none" | "behind">(
+        "lost",
+        "done",
+        "none",
+        "cut",
+        "behind",
+        { lateMs: 30 },
+        { lateMs: 700 },
+      ),
       { maxLength: 6 },
     );
     await fc.assert(
@@ -327,6 +335,7 @@ describe("the election", () => {
         await when(shard.prepare());
         for (const [index, fault] of sequence.entries()) {
           if (fault === "cut") store.cut("a");
+          else if (fault === "behind") store.lag("a");
           else if (fault !== "none") store.faultNextWrite("a", fault);
           const features = [`f${index}`];
           await when(shard.announce(address(1), { ...announcement, features }).catch(() => {}));

@@ -70,6 +70,14 @@ function lineLog(own: LogFields): Log {
   };
 }
 
+/** Also a module of every other program: those have arguments of their own, which need not name a file. */
+function isMain(program: string | undefined): boolean {
+  try {
+    return program !== undefined && realpathSync(program) === fileURLToPath(import.meta.url);
+  } catch {
+    return false;
+  }
+}
+
 const [, program, directory] = process.argv;
-if (program !== undefined && directory !== undefined && realpathSync(program) === fileURLToPath(import.meta.url))
-  process.exitCode = await main(directory);
+if (directory !== undefined && isMain(program)) process.exitCode = await main(directory);

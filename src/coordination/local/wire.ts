@@ -35,7 +35,8 @@ export const OPERATION = z.discriminatedUnion("kind", [
 const CLIENT_FRAME = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("hello"), timeoutMs: z.number(), resume: orUndefined(TICKET), orNew: z.boolean() }),
   z.object({ kind: z.literal("ping"), call: z.number() }),
-  z.object({ kind: z.enum(["read", "list"]), call: z.number(), path: PATH }),
+  z.object({ kind: z.literal("read"), call: z.number(), path: PATH, confirmed: z.boolean() }),
+  z.object({ kind: z.literal("list"), call: z.number(), path: PATH }),
   z.object({ kind: z.literal("write"), call: z.number(), operations: z.array(OPERATION) }),
   z.object({ kind: z.enum(["watch", "unwatch"]), path: PATH, what: WATCH }),
   z.object({ kind: z.literal("close"), call: z.number() }),

@@ -7,7 +7,7 @@ import type { Coordination, NodePath, NodeValue } from "../port.ts";
 import type { ClientFrame, Connect, Link, LinkListeners, StoreFrame } from "./frames.ts";
 import { storeServer } from "./server.ts";
 import { openSession } from "./session.ts";
-import { emptyTree, listChildren, readNode } from "./tree.ts";
+import { copyTree, emptyTree, listChildren, readNode, type Tree } from "./tree.ts";
 
 export interface MemoryStoreOptions {
   readonly clock: Clock;
@@ -37,6 +37,12 @@ export interface MemoryStore extends Coordination {
   restore(client: string): void;
   /** The next write of that client ends so. */
   faultNextWrite(client: string, fault: WriteFault): void;
+  /**
+   * That client's server falls behind: what it reads and lists stays as it is now, and it hears of no change, until it
+   * writes, reads `confirmed`, or {@link catchUp} is called.
+   */
+  lag(client: string): void;
+  catchUp(client: string): void;
   /** Ends the client's sessions, as if their time were over. */
   expire(client: string): void;
   /** The whole store is away: connections break, no session ends meanwhile, each has its whole time when it returns. */
@@ -57,6 +63,9 @@ interface Client {
   readonly name: string;
   cut: "no" | "broken" | "silent";
   writeFault: WriteFault | undefined;
+  /** What its server has, where that is behind. */
+  behind: Tree | undefined;
+  readonly withheld: (() => void)[];
   readonly wires: Set<Wire>;
   readonly sessionIds: Set<string>;
 }
@@ -117,6 +126,14 @@ class Memory implements MemoryStore {
     this.#client(name).writeFault = fault;
   }
 
+  lag(name: string): void {
+    this.#client(name).behind = copyTree(this.#tree);
+  }
+
+  catchUp(name: string): void {
+    this.#caughtUp(this.#client(name));
+  }
+
   expire(name: string): void {
     for (const id of this.#client(name).sessionIds) this.#server?.expire(id);
   }
@@ -156,7 +173,15 @@ class Memory implements MemoryStore {
   #client(name: string): Client {
     let client = this.#clients.get(name);
     if (!client) {
-      client = { name, cut: "no", writeFault: undefined, wires: new Set(), sessionIds: new Set() };
+      client = {
+        name,
+        cut: "no",
+        writeFault: undefined,
+        behind: undefined,
+        withheld: [],
+        wires: new Set(),
+        sessionIds: new Set(),
+      };
       this.#clients.set(name, client);
     }
     return client;
@@ -179,15 +204,22 @@ class Memory implements MemoryStore {
           const inlet = this.#server.accept({
             send: (frame) => {
               if (frame.kind === "welcome") client.sessionIds.add(frame.ticket.sessionId);
-              wire.toClient(frame);
+              if (frame.kind === "changed" && client.behind) client.withheld.push(() => wire.toClient(frame));
+              else wire.toClient(frame);
             },
             end: () => wire.endedByStore(),
           });
           wire.attach({
             ended: () => inlet.closed(),
             receive: (frame) => {
-              if (frame.kind !== "write" || client.writeFault === undefined) inlet.receive(frame);
-              else this.#writeWithFault(client, wire, frame);
+              const stale = client.behind && answerFrom(client.behind, frame);
+              if (stale) wire.toClient(stale);
+              else if (frame.kind === "write" && client.writeFault !== undefined)
+                this.#writeWithFault(client, wire, frame);
+              else {
+                if (frame.kind === "write" || frame.kind === "read") this.#caughtUp(client);
+                inlet.receive(frame);
+              }
             },
           });
         },
@@ -196,6 +228,11 @@ class Memory implements MemoryStore {
       client.wires.add(wire);
       return wire;
     };
+  }
+
+  #caughtUp(client: Client): void {
+    client.behind = undefined;
+    for (const tell of client.withheld.splice(0)) tell();
   }
 
   #writeWithFault(client: Client, wire: Wire, { operations }: ClientFrame & { kind: "write" }): void {
@@ -207,6 +244,16 @@ class Memory implements MemoryStore {
       this.#options.timers.after(fault.lateMs, () => this.#server?.applyLate(sessionId, operations));
     wire.break("the connection was reset", false);
   }
+}
+
+/** What a server that is behind answers by itself; undefined: it has to ask. */
+function answerFrom(tree: Tree, frame: ClientFrame): StoreFrame | undefined {
+  if (frame.kind === "list") {
+    const names = listChildren(tree, frame.path);
+    return { kind: "answer", call: frame.call, answer: { kind: "names", names } };
+  }
+  if (frame.kind !== "read" || frame.confirmed) return undefined;
+  return { kind: "answer", call: frame.call, answer: { kind: "node", node: readNode(tree, frame.path) } };
 }
 
 interface StoreEnd {

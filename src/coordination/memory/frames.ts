@@ -19,7 +19,9 @@ export type ClientFrame =
       readonly orNew: boolean;
     }
   | { readonly kind: "ping"; readonly call: number }
-  | { readonly kind: "read" | "list"; readonly call: number; readonly path: NodePath }
+  /** `confirmed`: not from a copy that may be behind. Stores with one server have no other. */
+  | { readonly kind: "read"; readonly call: number; readonly path: NodePath; readonly confirmed: boolean }
+  | { readonly kind: "list"; readonly call: number; readonly path: NodePath }
   | { readonly kind: "write"; readonly call: number; readonly operations: readonly StoreOperation[] }
   | ({ readonly kind: "watch" | "unwatch" } & WatchKey)
   | { readonly kind: "close"; readonly call: number };

@@ -116,13 +116,14 @@ class StoreSession implements Session {
 
   async read(path: NodePath, options?: { confirmed?: boolean; signal?: AbortSignal }): Promise<NodeValue | undefined> {
     assertPath(path);
-    const answer = await this.#ask({ kind: "read", path }, options?.signal);
+    const confirmed = options?.confirmed ?? false;
+    const answer = await this.#ask((call) => ({ kind: "read", call, path, confirmed }), options?.signal);
     return answer.kind === "node" ? answer.node : undefined;
   }
 
   async list(path: NodePath, options?: { signal?: AbortSignal }): Promise<readonly string[] | undefined> {
     assertPath(path);
-    const answer = await this.#ask({ kind: "list", path }, options?.signal);
+    const answer = await this.#ask((call) => ({ kind: "list", call, path }), options?.signal);
     return answer.kind === "names" ? answer.names : undefined;
   }
 
@@ -171,10 +172,10 @@ class StoreSession implements Session {
 
   // --- calls
 
-  #ask(frame: { kind: "read" | "list"; path: NodePath }, signal: AbortSignal | undefined): Promise<Answer> {
+  #ask(frameOf: (call: number) => ClientFrame, signal: AbortSignal | undefined): Promise<Answer> {
     const refused = this.#refuseCall(signal);
     if (refused) return Promise.reject(refused);
-    return this.#call((call) => ({ ...frame, call }), signal);
+    return this.#call(frameOf, signal);
   }
 
   /** Nothing is queued while cut off: what the caller wanted may be wrong by the time it could be sent. */

@@ -39,6 +39,15 @@ export function emptyTree(): Tree {
   };
 }
 
+/** Of its own: what happens to the one does not show in the other. */
+export function copyTree(tree: Tree): Tree {
+  const nodes = Array.from(
+    tree.nodes,
+    ([path, node]) => [path, { ...node, children: new Set(node.children) }] as const,
+  );
+  return { nodes: new Map(nodes), lastChange: tree.lastChange };
+}
+
 export function readNode(tree: Tree, path: NodePath): NodeValue | undefined {
   const node = tree.nodes.get(path);
   if (!node) return undefined;

@@ -144,6 +144,32 @@ describe("the store in memory", () => {
     expect(store.peek("/e")).toBeUndefined();
   });
 
+  test("a client whose server is behind reads what was, hears of nothing, and is up to date after a confirmed read or a write", async () => {
+    const { time, store, a, b } = await setUp();
+    const done = async <T>(promise: Promise<T>): Promise<T> => {
+      await time.advance(0);
+      return promise;
+    };
+    let calls = 0;
+    a.watch("/", "children", () => calls++);
+    await time.advance(0);
+    for (const [path, catchUp] of [
+      ["/x", () => a.read("/", { confirmed: true })],
+      ["/y", () => a.write([create("/z")])],
+    ] as const) {
+      store.lag("a");
+      const before = calls;
+      await done(b.write([create(path)]));
+      expect(await done(a.read(path))).toBeUndefined();
+      expect(await done(a.list("/"))).not.toContain(path.slice(1));
+      expect(calls).toBe(before);
+      await done<unknown>(catchUp());
+      expect(calls).toBeGreaterThan(before);
+      expect(await done(a.read(path))).toBeDefined();
+      expect(await done(a.list("/"))).toContain(path.slice(1));
+    }
+  });
+
   test("taking up a session elsewhere ends the former connection", async () => {
     const { time, store, a } = await setUp();
     const ticket = a.ticket as NonNullable<typeof a.ticket>;
