@@ -41,8 +41,8 @@ export class TestPeer {
   readonly #options: PeerOptions;
   #sitter: ChildProcess | undefined;
   #frozen: readonly number[] = [];
-  #ended: string | undefined;
-  #mayEnd = false;
+  /** Of the sitter started last. */
+  #run: { mayEnd: boolean; ended: string | undefined } = { mayEnd: true, ended: undefined };
 
   constructor(options: PeerOptions) {
     this.#options = options;
@@ -62,7 +62,7 @@ export class TestPeer {
 
   /** How the sitter ended though no test had it ended; undefined: it did not. */
   get endedByItself(): string | undefined {
-    return this.#ended;
+    return this.#run.ended;
   }
 
   /** Makes folder and configuration file. */
@@ -94,11 +94,11 @@ export class TestPeer {
     this.#sitter.on("error", (error) =>
       console.error(`the sitter of ${this.name} could not be started: ${error.message}`),
     );
+    const run: typeof this.#run = { mayEnd: false, ended: undefined };
+    this.#run = run;
     this.#sitter.on("exit", (code, by) => {
-      if (!this.#mayEnd) this.#ended = `exit status ${code ?? by}`;
+      if (!run.mayEnd) run.ended = `exit status ${code ?? by}`;
     });
-    this.#ended = undefined;
-    this.#mayEnd = false;
     closeSync(log);
   }
 
@@ -106,7 +106,7 @@ export class TestPeer {
   async stopSitter(limitMs = 20_000): Promise<void> {
     const pid = this.sitterPid;
     if (pid === undefined) return;
-    this.#mayEnd = true;
+    this.#run.mayEnd = true;
     signal(pid, "SIGCONT");
     signal(pid, "SIGTERM");
     if (!(await waitGone(pid, limitMs)))
@@ -117,7 +117,7 @@ export class TestPeer {
   async killSitter(): Promise<void> {
     const pid = this.sitterPid;
     if (pid === undefined) throw new Error(`the sitter of ${this.name} does not run`);
-    this.#mayEnd = true;
+    this.#run.mayEnd = true;
     signal(pid, "SIGKILL");
     if (!(await waitGone(pid, 5000))) throw new Error(`the sitter of ${this.name} survives SIGKILL`);
   }
@@ -145,7 +145,7 @@ export class TestPeer {
 
   /** SIGKILL of sitter and PostgreSQL, all processes at once, as a host's crash is. */
   async crash(): Promise<void> {
-    this.#mayEnd = true;
+    this.#run.mayEnd = true;
     const sitter = this.sitterPid;
     const victims = [...(sitter === undefined ? [] : treeOf(sitter)), ...this.postgresProcesses()];
     for (const { pid } of victims) signal(pid, "SIGKILL");
