@@ -8,7 +8,7 @@ import { type Options, readOptions } from "./options.ts";
 import { tailOf } from "./processes.ts";
 import { makeShard, type Peer, type Shard, type StoreChoice } from "./shard.ts";
 import { makeShow, type Show } from "./show.ts";
-import { check, failover, form, letWrite, primaryOf, type Stage } from "./story.ts";
+import { check, failover, form, letWrite, type Stage } from "./story.ts";
 import { Watch } from "./watch.ts";
 import { Writer } from "./writer.ts";
 import { startZooKeeper } from "./zookeeper.ts";
@@ -110,12 +110,7 @@ function supervise(stage: Stage): void {
 /** Until Ctrl-C. `k` does it once more. */
 async function stayUp(stage: Stage): Promise<boolean> {
   const interactive = process.stdin.isTTY && process.stdout.isTTY;
-  show.footer([
-    "",
-    ...commandsToTry(stage.shard, { primary: primaryOf(stage.watch), adm: options.adm }),
-    "",
-    `  ${interactive ? "k: kill the primary again    q or " : ""}Ctrl-C: end it, and leave nothing`,
-  ]);
+  keepFooter(stage, `${interactive ? "k: kill the primary again    q or " : ""}Ctrl-C: end it, and leave nothing`);
   if (!interactive) return forever();
   process.stdin.setRawMode(true);
   process.stdin.resume();
@@ -144,13 +139,18 @@ async function develop(stage: Stage): Promise<boolean> {
   });
   supervise(stage);
   await form(stage);
-  show.footer([
-    "",
-    ...commandsToTry(stage.shard, { primary: primaryOf(stage.watch), adm: options.adm }),
-    "",
-    "  Logs: NAME/sitter.log below that folder. Sitters are restarted when the code changes. Ctrl-C: end it",
-  ]);
+  keepFooter(
+    stage,
+    "Logs: NAME/sitter.log below that folder. Sitters are restarted when the code changes. Ctrl-C: end it",
+  );
   return forever();
+}
+
+/** Commands name the peers that have the roles now. Where output is lines, they are told once. */
+function keepFooter({ shard, watch }: Stage, keys: string): void {
+  const tell = () => show.footer(["", ...commandsToTry(shard, watch, options.adm), "", `  ${keys}`]);
+  tell();
+  if (show.live) setInterval(tell, 1_000);
 }
 
 async function restartAll({ shard }: Stage): Promise<void> {

@@ -138,7 +138,7 @@ export async function makeShard({
 }): Promise<Shard> {
   const names = ["alpha", "bravo", "charlie"];
   const first = await freePorts(names.length * portsEach, 5440);
-  const password = randomBytes(16).toString("hex");
+  const password = randomBytes(8).toString("hex");
   const peers = names.map((name, i) => new Peer({ name, folder: join(folder, name), pgPort: first + i * portsEach }));
   for (const peer of peers) peer.configure({ store, postgres, password });
   return { peers, store, password };

@@ -7,6 +7,8 @@ import { chainText, draw, type Picture } from "./view.ts";
 export type Tone = "plain" | "good" | "bad" | "heading";
 
 export interface Show {
+  /** Drawn again in its place. */
+  readonly live: boolean;
   /** Something happened, or a result. */
   event(text: string, tone?: Tone): void;
   /** What it looks like now. */
@@ -38,6 +40,7 @@ function lines(): Show {
   let chain = "";
   const print = (text: string, tone: Tone = "plain") => process.stdout.write(`${stamp()}  ${tones[tone](text)}\n`);
   return {
+    live: false,
     event: print,
     update({ reports, generation }) {
       const now = chainText(reports);
@@ -66,6 +69,7 @@ function live(): Show {
     height = all.length;
   };
   return {
+    live: true,
     event(text, tone = "plain") {
       events.push(`  ${pc.dim(stamp())}  ${tones[tone](text)}`);
       paint();

@@ -38,7 +38,7 @@ function table(reports: Reports): string[] {
   const primaryEnd = endOf(rows.find(([, report]) => report?.role === "primary")?.[1]);
   return [
     `    ${head}`,
-    ...rows.flatMap(([peer, report]) => [peerLine(peer, report, primaryEnd), decisionLine(report)]),
+    ...rows.flatMap(([peer, report]) => [peerLine(peer, report, primaryEnd), withNames(decisionLine(report), reports)]),
   ];
 }
 
@@ -78,6 +78,11 @@ function decisionLine(report: PeerReport | null): string {
   if (!report) return "";
   const { rule, because, waitingOn } = report.decision;
   return pc.dim(`      ${padTo(rule, 7)}${waitingOn ? `waits for ${waitingOn}: ` : ""}${because}`);
+}
+
+/** Sitters speak of peers by their ids. */
+function withNames(text: string, reports: Reports): string {
+  return [...reports.keys()].reduce((named, peer) => named.replaceAll(peer.id, peer.name), text);
 }
 
 function writesLine({ rates, intervalMs, writes }: Picture, columns: number): string {

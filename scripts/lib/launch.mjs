@@ -44,7 +44,7 @@ export async function launch({ zookeeper, embedded, keep, args }, onStarted = ()
 async function runMain({ folder, user, zookeeper, embedded, args }, onStarted) {
   let [runtime, node] = [root, process.execPath];
   if (user) {
-    say(`running as ${user.name}: PostgreSQL and the sitter refuse root`);
+    say(`running as ${user.name}, from a copy in ${folder}: PostgreSQL and the sitter refuse root`);
     runtime = join(folder, "runtime");
     node = stageRuntime(runtime, user);
   }
