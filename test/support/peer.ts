@@ -29,6 +29,12 @@ export interface PeerOptions {
   readonly environment?: Readonly<Record<string, string>>;
 }
 
+/** One life of a sitter's process. */
+interface SitterRun {
+  mayEnd: boolean;
+  ended: string | undefined;
+}
+
 export class TestPeer {
   readonly name: string;
   /** Of PostgreSQL; the status service is on the next, the backup server on the one after. */
@@ -42,7 +48,7 @@ export class TestPeer {
   #sitter: ChildProcess | undefined;
   #frozen: readonly number[] = [];
   /** Of the sitter started last. */
-  #run: { mayEnd: boolean; ended: string | undefined } = { mayEnd: true, ended: undefined };
+  #run: SitterRun = { mayEnd: true, ended: undefined };
 
   constructor(options: PeerOptions) {
     this.#options = options;
@@ -94,7 +100,7 @@ export class TestPeer {
     this.#sitter.on("error", (error) =>
       console.error(`the sitter of ${this.name} could not be started: ${error.message}`),
     );
-    const run: typeof this.#run = { mayEnd: false, ended: undefined };
+    const run: SitterRun = { mayEnd: false, ended: undefined };
     this.#run = run;
     this.#sitter.on("exit", (code, by) => {
       if (!run.mayEnd) run.ended = `exit status ${code ?? by}`;
