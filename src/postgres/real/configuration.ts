@@ -39,6 +39,8 @@ export function singleUserOptions(places: Places): string[] {
     fsync: "on",
     full_page_writes: "on",
     archive_mode: "off",
+    // The checkpoint at its end must not remove WAL that a rewind needs: all since the last checkpoint before the fork.
+    wal_keep_size: "1TB",
     password_encryption: "scram-sha-256",
   };
   return Object.entries(values).flatMap(([name, value]) => ["-c", `${name}=${value}`]);

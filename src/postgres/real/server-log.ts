@@ -112,7 +112,7 @@ export class ServerLog {
   #take(line: string, tell: boolean): void {
     if (line.trim() === "") return;
     const message = parseLogLine(line);
-    if (message === undefined || ["FATAL", "PANIC", "ERROR", "HINT", "DETAIL"].includes(message.severity)) {
+    if (message === undefined || ["WARNING", "FATAL", "PANIC", "ERROR", "HINT", "DETAIL"].includes(message.severity)) {
       this.#recent.push(message ? `${message.severity}: ${message.message}` : line.trim());
       if (this.#recent.length > 50) this.#recent.shift();
     }

@@ -132,7 +132,9 @@ class RealPostgres implements PostgresServer {
     const found = await this.#postmaster.look();
     if (found.kind !== "running") throw notRunning("settings can't be applied");
     const changed = await writeSettingsFiles(this.#context, settings, peers);
-    const inForce = this.#running?.pid === found.pid ? this.#running.look?.settings : undefined;
+    // Of a server that did not answer at the last look nothing is known to be in force.
+    const answers = this.#running?.pid === found.pid && ["primary", "standby"].includes(this.#running.kind);
+    const inForce = answers ? this.#running?.look?.settings : undefined;
     if (!changed && inForce !== undefined && sameSettings(inForce, settings)) return;
     if (this.#running?.kind === "starting") {
       // No session can be opened to check it; the next look after the start shows what is in force.

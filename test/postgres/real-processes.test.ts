@@ -1,0 +1,215 @@
+// Dying, hanging and orphaned processes of a real server (docs/protocol.md: T2, P1; "hung is not dead").
+
+import { spawn } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readFile, realpath } from "node:fs/promises";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { PostgresSettings } from "../../src/cluster/observation.ts";
+import { eventually, postmasterPid, PostgresBench, startPrimary, type TestPeer } from "../support/postgres.ts";
+
+const OPEN: PostgresSettings = { syncNames: [], gate: "open", upstream: null };
+
+describe("a server", () => {
+  let bench: PostgresBench;
+  let a: TestPeer;
+  const start = () => a.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined });
+
+  beforeAll(async () => {
+    bench = await PostgresBench.open();
+    a = await bench.peer("a");
+    await startPrimary(a);
+    await a.sql("create table t (n int)");
+  });
+  beforeEach(async () => {
+    // Whatever the test before has left.
+    if ((await a.observe()).server.kind === "unresponsive") await a.perform({ kind: "stop", mode: "immediate" });
+    if ((await a.observe()).server.kind === "stopped") await start();
+    await a.primary();
+  });
+  afterAll(() => bench.cleanUp());
+
+  it("that is killed is seen at once, as ended by itself (T2)", async () => {
+    const pid = await postmasterPid(a);
+    const killedAt = performance.now();
+    const seen = new Promise<number>((resolve) => {
+      const stop = a.postgres.onChange(() => {
+        stop();
+        resolve(performance.now());
+      });
+    });
+    process.kill(pid, "SIGKILL");
+    expect((await seen) - killedAt).toBeLessThan(1000);
+    expect((await a.observe()).server).toMatchObject({ kind: "stopped", how: "exited" });
+    expect((await a.observe()).data).toMatchObject({ controlState: "production" });
+  });
+
+  it("that is killed is seen by a driver that adopted it, too (T2)", async () => {
+    const later = a.reopen();
+    await later.primary();
+    const seen = new Promise<void>((resolve) => later.postgres.onChange(resolve));
+    process.kill(await postmasterPid(a), "SIGKILL");
+    await seen;
+    expect((await later.observe()).server).toMatchObject({ kind: "stopped", how: "exited" });
+    await later.postgres.close("leave");
+  });
+
+  it("whose backend is killed ends instead of restarting past the gate (P1)", async () => {
+    const client = await a.connect();
+    const { pid } = (await client.query("select pg_backend_pid() as pid")).rows[0] as { pid: number };
+    process.kill(pid, "SIGKILL");
+    const { server } = await a.until("it has ended", (seen) => seen.server.kind === "stopped");
+    expect(server).toMatchObject({ how: "exited" });
+  });
+
+  it("starts again at once although a busy backend outlived the postmaster", async () => {
+    const client = await a.connect();
+    const { pid } = (await client.query("select pg_backend_pid() as pid")).rows[0] as { pid: number };
+    // Busy without looking at its postmaster: a sleep would notice its death.
+    client.query("select count(*) from generate_series(1, 1000000000)").catch(() => undefined);
+    await eventually("the backend works", async () => (await processorTicks(pid)) > 5);
+    process.kill(await postmasterPid(a), "SIGKILL");
+    await a.until("its end is seen", ({ server }) => server.kind === "stopped");
+    expect(isRunning(pid)).toBe(true);
+    await start();
+    expect(isRunning(pid)).toBe(false);
+    expect((await a.primary()).clientSessions).toBe(0);
+  });
+
+  it("that is frozen does not answer, though open connections still do; and is stopped by force within its limit", async () => {
+    const client = await a.connect();
+    const pid = await postmasterPid(a);
+    process.kill(pid, "SIGSTOP");
+    const { server } = await a.until("it does not answer", (seen) => seen.server.kind === "unresponsive");
+    expect(server).toMatchObject({ reason: expect.stringContaining("did not answer") as string });
+    expect((await client.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+    await expect(a.apply(OPEN)).rejects.toMatchObject({ code: "PG_UNRESPONSIVE" });
+    const began = performance.now();
+    await a.perform({ kind: "stop", mode: "fast" });
+    expect(performance.now() - began).toBeLessThan(a.config.stopLimitMs);
+    expect((await a.observe()).server).toMatchObject({ kind: "stopped", how: "stopped" });
+    expect(await processesOn(a)).toEqual([]);
+  });
+
+  it("whose backend is frozen is stopped within its limit", async () => {
+    const client = await a.connect();
+    const { pid } = (await client.query("select pg_backend_pid() as pid")).rows[0] as { pid: number };
+    process.kill(pid, "SIGSTOP");
+    await a.perform({ kind: "stop", mode: "immediate" });
+    expect(isRunning(pid)).toBe(false);
+    expect(await processesOn(a)).toEqual([]);
+  });
+
+  it("is stopped cleanly, with a shutdown record at its end (T3)", async () => {
+    await a.perform({ kind: "stop", mode: "fast" });
+    const { data, server } = await a.observe();
+    expect(server).toMatchObject({ kind: "stopped", how: "stopped" });
+    expect(data).toMatchObject({ controlState: "shutdown" });
+  });
+
+  it("is left running when the driver closes, and adopted by the next one", async () => {
+    const pid = await postmasterPid(a);
+    await a.postgres.close("leave");
+    a = a.reopen();
+    await a.primary();
+    expect(await postmasterPid(a)).toBe(pid);
+    await a.perform({ kind: "stop", mode: "fast" });
+    expect((await a.observe()).server).toMatchObject({ kind: "stopped", how: "stopped" });
+  });
+
+  it("is not taken for running when postmaster.pid names a process of somebody else's", async () => {
+    await a.perform({ kind: "stop", mode: "immediate" });
+    const { writeFile } = await import("node:fs/promises");
+    await writeFile(`${a.config.dataDir}/postmaster.pid`, `${process.pid}\n${a.config.dataDir}\n1\n`);
+    const later = a.reopen();
+    expect((await later.observe()).server).toMatchObject({ kind: "stopped", how: "not-started" });
+    await start();
+  });
+
+  it("that somebody else started is not taken for ours", async () => {
+    await a.perform({ kind: "stop", mode: "fast" });
+    const stranger = spawn(
+      (await readlinkOfServer(a, start)).postgres,
+      ["-D", a.config.dataDir, "-p", String(a.config.port), "-k", bench.folder, "-c", "listen_addresses="],
+      { stdio: "ignore" },
+    );
+    try {
+      await a.until(
+        "it is seen",
+        ({ server }) => server.kind === "unresponsive" && server.reason.includes("not started by Manatee"),
+      );
+    } finally {
+      await a.perform({ kind: "stop", mode: "immediate" });
+    }
+    expect(stranger.exitCode !== null || stranger.signalCode !== null || (await processesOn(a)).length === 0).toBe(
+      true,
+    );
+  });
+
+  it("that can't start says why", async () => {
+    await a.perform({ kind: "stop", mode: "fast" });
+    const broken = bench.withConfig(a, { parameters: { shared_buffers: "nonsense" } });
+    await expect(
+      broken.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined }),
+    ).rejects.toMatchObject({ code: "PG_START_FAILED", message: expect.stringContaining("nonsense") as string });
+    const failure = (await broken.observe()).failure;
+    expect(failure).toMatchObject({ action: "start", count: 1 });
+    const taken = bench.withConfig(a, { host: "203.0.113.1" });
+    await expect(
+      taken.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined }),
+    ).rejects.toMatchObject({ code: "PG_START_FAILED", message: expect.stringContaining("203.0.113.1") as string });
+  });
+
+  it("starts with a distribution's configuration that names other folders", async () => {
+    const { writeFile } = await import("node:fs/promises");
+    await a.perform({ kind: "stop", mode: "immediate" });
+    const file = `${bench.folder}/distribution.conf`;
+    await writeFile(
+      file,
+      "data_directory = '/var/lib/nowhere'\nhba_file = '/etc/nowhere'\nexternal_pid_file = '/var/run/nowhere/pid'\nunix_socket_directories = '/var/run/nowhere'\nport = 1\nwal_level = logical\n",
+    );
+    const distribution = bench.withConfig(a, { operatorConfigFile: file });
+    await distribution.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined });
+    await distribution.primary();
+    expect(
+      await a.sql("select current_setting('wal_level') as level, current_setting('data_directory') as folder"),
+    ).toEqual([{ level: "logical", folder: a.config.dataDir }]);
+    await distribution.perform({ kind: "stop", mode: "fast" });
+  });
+});
+
+async function processorTicks(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]?.split(" ") ?? [];
+  return Number(fields[11]);
+}
+
+/** A zombie, which nobody may ever reap in a container, is not running. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+async function processesOn({ config }: TestPeer): Promise<number[]> {
+  const folder = await realpath(config.dataDir);
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid) && pid > 0 && workingDirectory(pid) === folder);
+}
+
+function workingDirectory(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The program that the driver runs for that peer. */
+async function readlinkOfServer(peer: TestPeer, start: () => Promise<unknown>): Promise<{ postgres: string }> {
+  await start();
+  const postgres = readlinkSync(`/proc/${await postmasterPid(peer)}/exe`);
+  await peer.perform({ kind: "stop", mode: "fast" });
+  return { postgres };
+}

@@ -1,0 +1,324 @@
+// Copies, forks kept and rewinds on real servers (docs/protocol.md: R1, I5), and the ways in which they are cut short.
+
+import { chmod, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { findBinaries } from "../../src/postgres/real/binaries.ts";
+import {
+  eventually,
+  follow,
+  PostgresBench,
+  settingsWith,
+  startPrimary,
+  startStandby,
+  streams,
+  type TestPeer,
+} from "../support/postgres.ts";
+
+describe("a former primary whose WAL has forked", () => {
+  let bench: PostgresBench;
+  let a: TestPeer;
+  let b: TestPeer;
+
+  beforeAll(async () => {
+    bench = await PostgresBench.open();
+    a = await bench.peer("a");
+    b = await bench.peer("b");
+    await startPrimary(a);
+    await a.sql("create table t (n int)");
+    await startStandby(b, a);
+    await b.apply({ upstream: null });
+    await b.until(
+      "it stands",
+      ({ server }) => server.kind === "standby" && server.receiver.kind === "none" && server.caughtUpLocally,
+    );
+    await a.sql("insert into t values (1)");
+    await b.perform({ kind: "promote", timeline: 2 });
+    await b.apply({ syncNames: [], gate: "open" });
+    await b.sql("insert into t values (2)");
+    await a.perform({ kind: "stop", mode: "immediate" });
+  });
+  afterAll(() => bench.cleanUp());
+
+  it("bears a new name before its content is touched", async () => {
+    await a.perform({ kind: "renew-incarnation", incarnation: "renewed", source: b.self.id });
+    expect((await a.observe()).data).toMatchObject({
+      mark: { incarnation: "renewed", source: b.self.id, incomplete: false },
+    });
+  });
+
+  it("is kept whole under a name first, once (I5)", async () => {
+    const seen = await a.perform({ kind: "keep-fork", name: "fork-1" });
+    expect(seen.forks).toEqual(["fork-1"]);
+    const kept = join(a.config.forksDir, "fork-1");
+    expect((await readdir(kept)).sort()).toEqual((await readdir(a.config.dataDir)).sort());
+    expect((await a.perform({ kind: "keep-fork", name: "fork-1" })).forks).toEqual(["fork-1"]);
+  });
+
+  it("is not kept where the disk has no room for it", async () => {
+    const { forks } = await a.observe();
+    const greedy = bench.withConfig(a, { freeBytesMin: 2 ** 52 });
+    await expect(greedy.perform({ kind: "keep-fork", name: "fork-2" })).rejects.toMatchObject({ code: "PG_NO_SPACE" });
+    expect((await greedy.observe()).forks).toEqual(forks);
+  });
+
+  it("is rewound, keeps its own mark, and follows with nothing of the fork left", async (context) => {
+    const { rewind } = await findBinaries({ binDir: a.config.binDir, major: undefined });
+    if (rewind === undefined) {
+      await expect(a.perform({ kind: "rewind", from: b.self })).rejects.toMatchObject({ code: "PG_REWIND_MISSING" });
+      return context.skip("no pg_rewind in this installation");
+    }
+    const { data } = await a.perform({ kind: "rewind", from: b.self });
+    expect(data).toMatchObject({
+      kind: "present",
+      standbySignal: true,
+      mark: { incarnation: "renewed", incomplete: false },
+    });
+    await follow(a, b);
+    await eventually(
+      "it has the same rows",
+      async () => JSON.stringify(await a.sql("select n from t order by n")) === '[{"n":2}]',
+    );
+    expect((await a.standby()).wal).toMatchObject({ timeline: 2 });
+  });
+
+  it("counts as incomplete while a rewind was cut short, by the mark beside the data", async () => {
+    await a.perform({ kind: "stop", mode: "immediate" });
+    const journal = `${a.config.dataDir}.manatee/rewind-under-way.json`;
+    const mark = await readFile(join(a.config.dataDir, "manatee.json"), "utf8");
+    await writeFile(journal, JSON.stringify({ ...JSON.parse(mark), incomplete: true }));
+    // What pg_rewind brings along: the source's own mark.
+    await writeFile(
+      join(a.config.dataDir, "manatee.json"),
+      await readFile(join(b.config.dataDir, "manatee.json"), "utf8"),
+    );
+    expect((await a.observe()).data).toMatchObject({
+      kind: "unusable",
+      code: "PG_DATA_INCOMPLETE",
+      mark: { incarnation: "renewed", incomplete: true },
+    });
+    const { data } = await a.perform({ kind: "copy", from: b.self, incarnation: "copied" });
+    expect(data).toMatchObject({ kind: "present", mark: { incarnation: "copied", incomplete: false } });
+    await follow(a, b);
+  });
+});
+
+describe("a copy", () => {
+  let bench: PostgresBench;
+  let a: TestPeer;
+  let b: TestPeer;
+
+  beforeAll(async () => {
+    bench = await PostgresBench.open();
+    a = await bench.peer("a");
+    b = await bench.peer("b");
+    await startPrimary(a);
+    await a.sql("create table t as select generate_series(1, 100000) as n");
+  });
+  beforeEach(async () => {
+    await b.postgres.cancelJob();
+    await b.perform({ kind: "stop", mode: "immediate" });
+  });
+  afterAll(() => bench.cleanUp());
+
+  it("is complete without its source, in place of what was there", async () => {
+    await b.perform({ kind: "copy", from: a.self, incarnation: "x" });
+    await writeFile(join(b.config.dataDir, "leftover"), "x");
+    await b.postgres.rememberDocument({ version: 3, json: "{}" });
+    const { data } = await b.perform({ kind: "copy", from: a.self, incarnation: "y" });
+    expect(data).toMatchObject({ mark: { incarnation: "y", lastDocument: { version: 3, json: "{}" } } });
+    expect(await readdir(b.config.dataDir)).not.toContain("leftover");
+    await follow(b, undefined);
+    await b.standby();
+    expect(await b.sql("select count(*)::int as n from t")).toEqual([{ n: 100000 }]);
+    expect((await stat(b.config.dataDir)).mode & 0o777).toBe(0o700);
+  });
+
+  it("that is cancelled stays marked as incomplete, and the next one succeeds", async () => {
+    await b.postgres.perform({ kind: "copy", from: a.self, incarnation: "cut" }, []);
+    await b.until("data arrive", ({ job }) => job?.progress !== undefined || job === undefined);
+    await b.postgres.cancelJob();
+    const { data, job } = await b.observe();
+    expect(job).toBeUndefined();
+    if (data.kind === "unusable")
+      expect(data).toMatchObject({ code: "PG_DATA_INCOMPLETE", mark: { incarnation: "cut", incomplete: true } });
+    else expect(data).toMatchObject({ mark: { incarnation: "cut", incomplete: false } });
+    await b.perform({ kind: "copy", from: a.self, incarnation: "whole" });
+    await follow(b, a);
+  });
+
+  it("from a source that falls silent can be cancelled", async () => {
+    const silent = createServer();
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const { port } = silent.address() as { port: number };
+    try {
+      await b.postgres.perform(
+        { kind: "copy", from: { ...a.self, id: `127.0.0.1:${port}:${port}` }, incarnation: "z" },
+        [],
+      );
+      expect((await b.observe()).job).toMatchObject({ kind: "copy" });
+      await b.postgres.cancelJob();
+      expect(await b.observe()).toMatchObject({
+        data: { kind: "unusable", code: "PG_DATA_INCOMPLETE" },
+        failure: undefined,
+      });
+    } finally {
+      silent.close();
+    }
+  });
+
+  it("from a source that is not there fails, counted, and stays incomplete", async () => {
+    const nobody = { ...a.self, id: "127.0.0.1:1:1" };
+    for (const count of [1, 2]) {
+      await expect(b.perform({ kind: "copy", from: nobody, incarnation: "z" })).rejects.toMatchObject({
+        code: "PG_COPY_FAILED",
+      });
+      expect((await b.observe()).failure).toMatchObject({ action: "copy", count });
+    }
+    await b.perform({ kind: "copy", from: a.self, incarnation: "z" });
+    expect((await b.observe()).failure).toBeUndefined();
+  });
+
+  it("says which password file to bring from which peer", async () => {
+    const file = b.config.replicationPasswordFile;
+    await rename(file, `${file}.away`);
+    try {
+      await expect(b.perform({ kind: "copy", from: a.self, incarnation: "z" })).rejects.toMatchObject({
+        code: "PG_REPLICATION_PASSWORD_MISSING",
+      });
+      expect((await b.observe()).failure?.hint).toContain(file);
+      expect((await b.observe()).failure?.hint).toContain(a.self.id);
+    } finally {
+      await rename(`${file}.away`, file);
+    }
+  });
+
+  it("is refused with a password file that others may read, and with a wrong password", async () => {
+    const file = b.config.replicationPasswordFile;
+    const password = await readFile(file, "utf8");
+    await chmod(file, 0o644);
+    await expect(b.perform({ kind: "copy", from: a.self, incarnation: "z" })).rejects.toMatchObject({
+      code: "PG_PASSWORD_FILE",
+    });
+    await chmod(file, 0o600);
+    await writeFile(file, "wrong\n");
+    await expect(b.perform({ kind: "copy", from: a.self, incarnation: "z" })).rejects.toMatchObject({
+      message: expect.stringContaining("password authentication failed") as string,
+    });
+    await writeFile(file, password);
+  });
+
+  it("of tablespaces elsewhere is refused", async () => {
+    const folder = join(bench.folder, "space");
+    const { mkdir } = await import("node:fs/promises");
+    await mkdir(folder);
+    await a.sql(`create tablespace elsewhere location '${folder}'`);
+    await expect(b.perform({ kind: "copy", from: a.self, incarnation: "z" })).rejects.toMatchObject({
+      code: "PG_TABLESPACES",
+    });
+    await a.sql("drop tablespace elsewhere");
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it("does not begin without room for it", async () => {
+    const greedy = bench.withConfig(b, { freeBytesMin: 2 ** 52 });
+    await expect(greedy.perform({ kind: "copy", from: a.self, incarnation: "z" })).rejects.toMatchObject({
+      code: "PG_NO_SPACE",
+    });
+  });
+
+  it("can be made of a standby", async () => {
+    await b.perform({ kind: "copy", from: a.self, incarnation: "middle" });
+    await follow(b, a);
+    const c = await bench.peer("c");
+    await startStandby(c, b, "end");
+    const { wal } = await a.primary();
+    await c.until(
+      "it has what the primary had",
+      (seen) => streams(seen) && seen.server.kind === "standby" && seen.server.wal.end >= wal.end,
+    );
+  });
+
+  it("is not made while the server runs", async () => {
+    await expect(a.perform({ kind: "copy", from: b.self, incarnation: "z" })).rejects.toMatchObject({
+      code: "PG_RUNNING",
+    });
+    await expect(a.perform({ kind: "keep-fork", name: "f" })).rejects.toMatchObject({ code: "PG_FORK_FAILED" });
+  });
+});
+
+describe("a data directory", () => {
+  let bench: PostgresBench;
+  let a: TestPeer;
+
+  beforeAll(async () => {
+    bench = await PostgresBench.open();
+    a = await bench.peer("a");
+    await a.perform({ kind: "initdb", incarnation: "one" });
+  });
+  afterAll(() => bench.cleanUp());
+
+  it("with the wrong mode, no database or no control file is unusable, and says why", async () => {
+    await chmod(a.config.dataDir, 0o755);
+    expect((await a.observe()).data).toMatchObject({
+      kind: "unusable",
+      code: "PG_DATA_MODE",
+      mark: { incarnation: "one" },
+    });
+    await chmod(a.config.dataDir, 0o700);
+    await rename(join(a.config.dataDir, "PG_VERSION"), join(bench.folder, "PG_VERSION"));
+    expect((await a.observe()).data).toMatchObject({ kind: "unusable", code: "PG_DATA_NOT_POSTGRES" });
+    await writeFile(join(a.config.dataDir, "PG_VERSION"), "9.6\n");
+    expect((await a.observe()).data).toMatchObject({ kind: "unusable", code: "PG_DATA_VERSION" });
+    await rename(join(bench.folder, "PG_VERSION"), join(a.config.dataDir, "PG_VERSION"));
+    await rename(join(a.config.dataDir, "global/pg_control"), join(bench.folder, "pg_control"));
+    expect((await a.observe()).data).toMatchObject({ kind: "unusable", code: "PG_CONTROL_FILE" });
+    await rename(join(bench.folder, "pg_control"), join(a.config.dataDir, "global/pg_control"));
+    expect((await a.observe()).data).toMatchObject({ kind: "present" });
+  });
+
+  it("keeps what was marked: a claim, the last document", async () => {
+    await a.perform({ kind: "mark-claim", version: 7 });
+    await a.postgres.rememberDocument({ version: 8, json: '{"generation":1}' });
+    const mark = { claim: { version: 7 }, lastDocument: { version: 8, json: '{"generation":1}' } };
+    expect((await a.reopen().observe()).data).toMatchObject({ mark });
+    await a.perform({ kind: "mark-claim", version: undefined });
+    expect((await a.observe()).data).toMatchObject({ mark: { ...mark, claim: undefined } });
+  });
+
+  it("is never initialised over", async () => {
+    await expect(a.perform({ kind: "initdb", incarnation: "again" })).rejects.toMatchObject({
+      code: "PG_DATA_NOT_EMPTY",
+    });
+    expect((await a.observe()).data).toMatchObject({ mark: { incarnation: "one" } });
+  });
+
+  it("in which initdb was cut short counts as empty, and is initialised afresh (B1)", async () => {
+    const b = await bench.peer("b");
+    await b.postgres.perform({ kind: "initdb", incarnation: "first" }, []);
+    await eventually("initdb has begun", async () => (await readdir(b.config.dataDir).catch(() => [])).length > 0);
+    await b.postgres.cancelJob();
+    expect((await b.observe()).data).toEqual({ kind: "none" });
+    expect((await b.perform({ kind: "initdb", incarnation: "second" })).data).toMatchObject({
+      mark: { incarnation: "second" },
+    });
+  });
+
+  it("without a mark is adopted when it was shut down cleanly, and becomes a primary that peers can copy (B1)", async () => {
+    await rm(join(a.config.dataDir, "manatee.json"));
+    await rm(a.config.replicationPasswordFile);
+    expect((await a.observe()).data).toMatchObject({ kind: "present", mark: undefined });
+    await a.perform({ kind: "adopt-data", incarnation: "adopted" });
+    expect((await a.observe()).data).toMatchObject({ mark: { incarnation: "adopted" } });
+    await a.perform({
+      kind: "start",
+      as: "primary",
+      settings: settingsWith({ syncNames: [] }),
+      unfinishedTimeline: undefined,
+    });
+    await a.primary();
+    const c = await bench.peer("c");
+    await startStandby(c, a);
+  });
+});
