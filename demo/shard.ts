@@ -85,7 +85,8 @@ export class Peer {
         replicationPasswordFile: secret("replication-password", password),
         walKeepBytes: "128MiB",
         freeBytesMin: "64MiB",
-        parameters: { shared_buffers: "32MB", max_connections: 40 },
+        // Dynamic shared memory as files in the data directory: a server that is killed must not leave any elsewhere.
+        parameters: { shared_buffers: "32MB", max_connections: 40, dynamic_shared_memory_type: "mmap" },
       },
       policy: { bootstrapPeersMin: 3 },
     };

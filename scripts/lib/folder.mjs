@@ -1,7 +1,7 @@
 // The one folder of a demonstration, below the system's temporary folder: everything that it writes is there, and every process of it can be
 // told by it. Whoever ends it, in whatever way, the folder and the processes go: at the end, by the watchdog, or when the next one starts.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -61,6 +61,7 @@ export function removeFolder(folder, { keep = false } = {}) {
     if (round >= 150) for (const { pid } of processesOf(folder)) signal(pid, "SIGKILL");
     sleep(20);
   }
+  for (const id of sharedMemoryOf(folder)) spawnSync("ipcrm", ["-m", id], { stdio: "ignore" });
   // Without its owner's file the next one does not take it for a leftover.
   rmSync(keep ? join(folder, "owner") : folder, { recursive: true, force: true, maxRetries: 5 });
 }
@@ -80,6 +81,16 @@ function removeLeftovers(base, user) {
       // Gone meanwhile, or not ours to judge.
     }
   }
+}
+
+/** System V segments of servers that were killed hard: their pid files still stand, and name the segment in the seventh line. */
+function sharedMemoryOf(folder) {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { withFileTypes: true })
+    .map(({ name }) => join(folder, name, "data/postmaster.pid"))
+    .filter((file) => existsSync(file))
+    .map((file) => readFileSync(file, "utf8").split("\n")[6]?.trim().split(/\s+/)[1])
+    .filter((id) => id !== undefined);
 }
 
 function processesOf(folder) {
