@@ -12,6 +12,7 @@ import {
   put,
   statusKind,
   temporaryFolder,
+  text,
   until,
   word,
   type Folder,
@@ -262,5 +263,61 @@ describe.skipIf(!zooKeeperInstalled)("faults of a real ZooKeeper", () => {
     await until("the last version is seen", () => seen === 2000);
     expect(calls).toBeGreaterThan(1);
     await until("one watch", async () => (await server.ask("wchs"))?.includes("Total watches:1\n") === true);
+  });
+
+  test("random faults for seconds: each write did what its outcome says, and nobody took another's session for its own", async () => {
+    const looking = await other();
+    const outcomes = new Map<string, string>();
+    const end = performance.now() + 8000;
+    const faults = [
+      () => proxy.cut(),
+      () => proxy.swallow("server"),
+      () => proxy.swallow("client"),
+      () => proxy.swallow("both"),
+      () => proxy.delay("server", 30),
+      () => proxy.refuse(),
+      () => proxy.heal(),
+      () => (proxy.heal(), proxy.cut()),
+    ];
+    const saboteur = async (): Promise<void> => {
+      while (performance.now() < end) {
+        faults[Math.floor(Math.random() * faults.length)]?.();
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 250));
+        // Mostly whole: else nothing would ever be done.
+        if (Math.random() < 0.6) {
+          proxy.heal();
+          proxy.cut();
+        }
+      }
+      proxy.heal();
+      proxy.cut();
+    };
+    const writer = async (name: string): Promise<void> => {
+      let session = openSession(`${proxy.connectString}${place}`, { sessionTimeoutMs: 2000 });
+      for (let i = 0; performance.now() < end; i++) {
+        if (session.status.kind === "expired") {
+          session = openSession(`${proxy.connectString}${place}`, { sessionTimeoutMs: 2000 });
+        }
+        const path = `/${name}-${i}`;
+        const abort = new AbortController();
+        const limit = setTimeout(() => abort.abort(), 100);
+        const operations = [{ kind: "create", path, data: bytes(session.id ?? "") } as const];
+        outcomes.set(path.slice(1), word(await session.write(operations, { signal: abort.signal })));
+        clearTimeout(limit);
+        const owner = await session.read(path, { signal: abort.signal }).catch(() => undefined);
+        if (owner !== undefined && session.status.kind === "connected") expect(text(owner.data)).toBe(session.id);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      await session.close({ limitMs: 10_000 });
+      expect(session.status.kind).toMatch(/closed|expired/);
+    };
+    await Promise.all([saboteur(), ...["a", "b", "c"].map(writer)]);
+    const names = new Set(await looking.list("/"));
+    const wrong = [...outcomes].filter(
+      ([name, outcome]) => (outcome === "yes" && !names.has(name)) || (outcome === "unsent" && names.has(name)),
+    );
+    expect(wrong).toEqual([]);
+    // All three happened: else the faults were too mild or too hard to show anything.
+    expect([...new Set(outcomes.values())].sort()).toEqual(["unknown", "unsent", "yes"]);
   });
 });
