@@ -37,6 +37,8 @@ const INHERITED = ["PATH", "HOME", "LD_LIBRARY_PATH"];
 const LOG_BYTES_MAX = 1024 * 1024;
 /** A server that was just started and can't be reached yet is not joined by another one before this. */
 const START_PATIENCE_MS: Ms = 1000;
+/** A damaged file or a full disk is not over within moments. */
+const FAILED_PATIENCE_MS: Ms = 10_000;
 
 /** Throws STORE_DIRECTORY. */
 export function localStore(options: LocalStoreOptions): Coordination {
@@ -124,7 +126,8 @@ function connectTo(directory: string, starter: Starter): Connect {
 /** Sees to it that somebody serves. One attempt at a time in this process; between processes the claim decides. */
 class Starter {
   readonly #options: LocalStoreOptions;
-  #startedAt = Number.NEGATIVE_INFINITY;
+  /** No attempt before this. */
+  #notBefore = Number.NEGATIVE_INFINITY;
   #busy = false;
   /** The last process that was started failed: serve inside, where its reason can be told. */
   #failed = false;
@@ -134,28 +137,36 @@ class Starter {
   }
 
   reached(): void {
-    this.#startedAt = Number.NEGATIVE_INFINITY;
+    this.#notBefore = Number.NEGATIVE_INFINITY;
   }
 
   unreachable(): void {
-    if (this.#busy) return;
-    const { clock, serve } = this.#options;
-    const program = serverProgram();
-    const inside = serve === "inside" || program === undefined || this.#failed;
-    if (!inside && clock.now() - this.#startedAt < START_PATIENCE_MS) return;
-    this.#startedAt = clock.now();
+    if (this.#busy || this.#options.clock.now() < this.#notBefore) return;
     this.#busy = true;
-    if (inside) void this.#serveInside();
+    void this.#start();
+  }
+
+  async #start(): Promise<void> {
+    const { clock, serve, directory } = this.#options;
+    // One that is still reading its file, or another user's that is quicker: no use to start a second.
+    if (await currentHolder(directory).catch(() => undefined)) {
+      this.#busy = false;
+      return;
+    }
+    const program = serverProgram();
+    this.#notBefore = clock.now() + START_PATIENCE_MS;
+    if (serve === "inside" || program === undefined || this.#failed) await this.#serveInside();
     else this.#startProcess(program);
   }
 
   async #serveInside(): Promise<void> {
-    const { log, directory } = this.#options;
+    const { log, directory, clock } = this.#options;
     try {
       const serving = await serveStore(this.#options);
       if (serving) log.info("this process serves the embedded store", { directory });
     } catch (error) {
       log.error("the embedded store can't be served", { directory, error: explainError(error) });
+      this.#notBefore = clock.now() + FAILED_PATIENCE_MS;
     }
     this.#failed = false;
     this.#busy = false;
@@ -166,7 +177,7 @@ class Starter {
     const end = (failed: boolean) => {
       this.#busy = false;
       this.#failed = failed;
-      this.#startedAt = Number.NEGATIVE_INFINITY;
+      this.#notBefore = Number.NEGATIVE_INFINITY;
     };
     try {
       const inherited = Object.fromEntries(INHERITED.map((name) => [name, process.env[name]]));
