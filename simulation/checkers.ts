@@ -4,7 +4,7 @@
 import { containsPoint } from "../src/base/lineage.ts";
 import type { ShardState } from "../src/cluster/state.ts";
 import type { SimPeer, World } from "./world/types.ts";
-import { describeWal, realFork, showWal, shownFork } from "./world/wal.ts";
+import { describeWal, showWal, shownFork, type SimWal } from "./world/wal.ts";
 
 /** Adds what is violated now to the world's violations. Cheap where nothing has changed. */
 export function checkWorld(world: World): void {
@@ -14,25 +14,41 @@ export function checkWorld(world: World): void {
 }
 
 export function violationsOf(world: World): readonly string[] {
-  const promised = [...new Set([...world.clients.acknowledged.keys(), ...world.clients.seen])].filter((value) => !world.clients.forgiven.has(value));
-  return [...checkNamed(world, promised), ...checkCopies(world, promised), ...checkDivergence(world)];
+  return [...checkNamed(world), ...checkCopies(world), ...checkDivergence(world)];
+}
+
+/** Promised values that are not in this WAL. */
+function lackedBy(world: World, wal: SimWal): readonly string[] {
+  const lacked: string[] = [];
+  for (const value of world.clients.promised) if (!wal.values.has(value)) lacked.push(value);
+  return lacked;
 }
 
 /** I2, I3: the named primary (with the named data) has all; so has the sync as soon as it may take over. */
-function checkNamed(world: World, promised: readonly string[]): readonly string[] {
+function checkNamed(world: World): readonly string[] {
   const { state } = world.store;
   if (!state) return [];
   const found: string[] = [];
   const primary = peerById(world, state.primary.id);
   const data = primary?.data;
-  if (primary && data?.mark && (data.mark.incarnation === state.primary.incarnation || primary.server?.kind === "primary")) {
-    const lost = promised.filter((value) => !data.wal.values.has(value));
-    if (lost.length > 0) found.push(`I2/I3: ${lost.join(", ")}, ${told(world, lost)}, is not on ${primary.name}, the primary of generation ${state.generation} (${showWal(data.wal)})`);
+  if (
+    primary &&
+    data?.mark &&
+    (data.mark.incarnation === state.primary.incarnation || primary.server?.kind === "primary")
+  ) {
+    const lost = lackedBy(world, data.wal);
+    if (lost.length > 0)
+      found.push(
+        `I2/I3: ${lost.join(", ")}, ${told(world, lost)}, is not on ${primary.name}, the primary of generation ${state.generation} (${showWal(data.wal)})`,
+      );
   }
   const sync = state.sync && peerById(world, state.sync.id);
   if (sync?.data && qualifies(sync, state)) {
-    const lacks = promised.filter((value) => !sync.data?.wal.values.has(value));
-    if (lacks.length > 0) found.push(`I2/I3: ${sync.name}, the sync of generation ${state.generation} (${showWal(sync.data.wal)}), may take over without ${lacks.join(", ")}, ${told(world, lacks)}`);
+    const lacks = lackedBy(world, sync.data.wal);
+    if (lacks.length > 0)
+      found.push(
+        `I2/I3: ${sync.name}, the sync of generation ${state.generation} (${showWal(sync.data.wal)}), may take over without ${lacks.join(", ")}, ${told(world, lacks)}`,
+      );
   }
   return found;
 }
@@ -49,13 +65,15 @@ function qualifies(sync: SimPeer, state: ShardState): boolean {
 }
 
 /** I1: what was acknowledged is on two peers, less those whose data a fault took away. */
-function checkCopies(world: World, promised: readonly string[]): readonly string[] {
+function checkCopies(world: World): readonly string[] {
   const { state } = world.store;
-  if (!state || state.sync === null || state.oneNodeWriteMode) return [];
-  const single = promised.filter((value) => {
-    const by = world.clients.acknowledged.get(value);
-    return by !== undefined && world.peers.filter(({ data }) => data?.wal.values.has(value)).length + world.lossesOfData < 2;
-  });
+  if (!state || state.sync === null || state.oneNodeWriteMode || world.lossesOfData >= 2) return [];
+  const single: string[] = [];
+  for (const value of world.clients.promised) {
+    let copies = world.lossesOfData;
+    for (const { data } of world.peers) if (data?.wal.values.has(value)) copies++;
+    if (copies < 2 && world.clients.acknowledged.has(value)) single.push(value);
+  }
   return single.length > 0 ? [`I1: ${single.join(", ")}, which was acknowledged, is on one peer only`] : [];
 }
 
@@ -66,10 +84,17 @@ function checkDivergence(world: World): readonly string[] {
     for (const b of world.peers.slice(i + 1)) {
       if (!a.data || !b.data || a.data.systemIdentifier !== b.data.systemIdentifier) continue;
       if (a.data.wal.records.length === 0 || b.data.wal.records.length === 0) continue;
-      if (realFork(a.data.wal, b.data.wal) < shownFork(a.data.wal, b.data.wal))
-        found.push(`${a.name} (${showWal(a.data.wal)}) and ${b.name} (${showWal(b.data.wal)}) differ, and neither timeline nor position shows it`);
+      if (!isSameUpTo(a.data.wal, b.data.wal, shownFork(a.data.wal, b.data.wal)))
+        found.push(
+          `${a.name} (${showWal(a.data.wal)}) and ${b.name} (${showWal(b.data.wal)}) differ, and neither timeline nor position shows it`,
+        );
     }
   return found;
+}
+
+/** Whether the last of so many records is the same: those before it were compared when it came. */
+function isSameUpTo(a: SimWal, b: SimWal, length: number): boolean {
+  return length === 0 || a.records[length - 1]?.id === b.records[length - 1]?.id;
 }
 
 export function peerById(world: World, id: string): SimPeer | undefined {
@@ -85,29 +110,42 @@ export function notSettled(world: World): readonly string[] {
   const missing: string[] = [];
   const primary = peerById(world, state.primary.id);
   const server = primary?.server;
-  if (!primary || server?.kind !== "primary" || server.settings.gate !== "open") missing.push("the named primary is not open");
+  if (!primary || server?.kind !== "primary" || server.settings.gate !== "open")
+    missing.push("the named primary is not open");
   if (state.provisional) missing.push("the generation is provisional");
   if (state.promote) missing.push("a promote request is pending");
   if (server && server.waiting.length > 0) missing.push("commits wait");
   if (state.sync === null) {
     if (!state.oneNodeWriteMode) missing.push("there is no sync");
-  } else if (!server?.senders.some(({ peer }) => peerById(world, state.sync?.id ?? "")?.name === peer)) missing.push("the sync does not stream");
+  } else if (!server?.senders.some(({ peer }) => peerById(world, state.sync?.id ?? "")?.name === peer))
+    missing.push("the sync does not stream");
   if (state.oneNodeWriteMode) return missing;
   for (const peer of world.peers) {
     if (!peer.hostUp || peer === primary) continue;
-    if (![state.sync, ...state.async].some((entry) => entry?.id === peer.address.id && entry.incarnation === peer.data?.mark?.incarnation))
+    if (
+      ![state.sync, ...state.async].some(
+        (entry) => entry?.id === peer.address.id && entry.incarnation === peer.data?.mark?.incarnation,
+      )
+    )
       missing.push(`${peer.name} is not in the chain`);
     else if (peer.server?.receiver?.kind !== "streaming") missing.push(`${peer.name} does not stream`);
-    else if (peer.data && primary?.data && peer.data.wal.records.length < primary.data.wal.records.length) missing.push(`${peer.name} is behind`);
+    else if (peer.data && primary?.data && peer.data.wal.records.length < primary.data.wal.records.length)
+      missing.push(`${peer.name} is behind`);
   }
   return missing;
 }
 
 /** I6: peers whose decision neither acts, nor waits for anything, nor names an operator's command, though the shard is not well. */
 export function silentPeers(world: World): readonly string[] {
-  return world.peers.filter(({ sitter }) => sitter?.lastDecision && !hasExit(sitter.lastDecision)).map(({ name }) => name);
+  return world.peers
+    .filter(({ sitter }) => sitter?.lastDecision && !hasExit(sitter.lastDecision))
+    .map(({ name }) => name);
 }
 
-export function hasExit(decision: { waitingOn: string | undefined; operator: string | undefined; action: unknown }): boolean {
+export function hasExit(decision: {
+  waitingOn: string | undefined;
+  operator: string | undefined;
+  action: unknown;
+}): boolean {
   return decision.waitingOn !== undefined || decision.operator !== undefined || decision.action !== undefined;
 }

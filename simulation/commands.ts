@@ -60,7 +60,8 @@ function settle(world: World, words: readonly string[]): void {
   let since = world.now;
   let version = world.store.version;
   const calm = (): boolean => {
-    if (notSettled(world).length > 0 || world.store.version !== version) [since, version] = [world.now, world.store.version];
+    if (notSettled(world).length > 0 || world.store.version !== version)
+      [since, version] = [world.now, world.store.version];
     return world.now - since >= calmMs;
   };
   if (!runUntil(world, within, calm)) throw new ScenarioFailure(`the shard does not settle: ${explainStuck(world)}`);
@@ -82,11 +83,15 @@ function settleOrOperator(world: World, words: readonly string[]): void {
 function isWell(world: World, name: string): boolean {
   const state = world.store.state;
   const peer = peerNamed(world, name);
-  return state !== undefined && [state.primary, state.sync, ...state.async].some((entry) => entry?.id === peer.address.id);
+  return (
+    state !== undefined && [state.primary, state.sync, ...state.async].some((entry) => entry?.id === peer.address.id)
+  );
 }
 
 function explainStuck(world: World): string {
-  const decisions = world.peers.map(({ name, sitter }) => `\n  ${name}: ${sitter?.told.replaceAll("\n", " | ") ?? "no sitter"}`);
+  const decisions = world.peers.map(
+    ({ name, sitter }) => `\n  ${name}: ${sitter?.told.replaceAll("\n", " | ") ?? "no sitter"}`,
+  );
   return `${notSettled(world).join("; ")}${decisions.join("")}`;
 }
 
@@ -117,7 +122,8 @@ function stepTimes(world: World, times: number): string | undefined {
 }
 
 function setPolicy(world: World, [key, value]: readonly string[]): void {
-  if (key === undefined || value === undefined || !(key in world.policy)) throw new ScriptMistake(`policies: ${Object.keys(world.policy).join(" ")}`);
+  if (key === undefined || value === undefined || !(key in world.policy))
+    throw new ScriptMistake(`policies: ${Object.keys(world.policy).join(" ")}`);
   const parsed = value === "true" ? true : value === "false" ? false : /^\d+$/.test(value) ? Number(value) : value;
   Object.assign(world.policy, { [key]: parsed });
 }
@@ -131,7 +137,8 @@ function run(world: World, words: readonly string[]): void {
   const within = words.indexOf("within");
   const condition = within < 0 ? words.slice(1) : words.slice(1, within);
   const bound = within < 0 ? UNTIL_WITHIN_MS : parseDuration(words[within + 1]);
-  if (!runUntil(world, bound, () => holds(world, condition))) throw new ScenarioFailure(`never came: ${condition.join(" ")}; ${explainStuck(world)}`);
+  if (!runUntil(world, bound, () => holds(world, condition)))
+    throw new ScenarioFailure(`never came: ${condition.join(" ")}; ${explainStuck(world)}`);
 }
 
 export const COMMANDS: Readonly<Record<string, Command>> = {
@@ -156,67 +163,178 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
   policy: { usage: "policy KEY VALUE", help: "change what the operator has configured, on all peers", run: setPolicy },
-  settle: { usage: "settle [30s]", help: "run until clients can commit and everybody is back; fails if that does not come", run: settle },
-  "settle-or-operator": { usage: "settle-or-operator [30s]", help: "the same, or all that are stuck name the operator's command", run: settleOrOperator },
+  settle: {
+    usage: "settle [30s]",
+    help: "run until clients can commit and everybody is back; fails if that does not come",
+    run: settle,
+  },
+  "settle-or-operator": {
+    usage: "settle-or-operator [30s]",
+    help: "the same, or all that are stuck name the operator's command",
+    run: settleOrOperator,
+  },
   run: { usage: "run 5s | run until CONDITION [within 30s]", help: "let time pass", run },
   step: { usage: "step [N]", help: "let the next thing happen", run: (world, [n]) => stepTimes(world, Number(n ?? 1)) },
   expect: {
     usage: "expect [not] CONDITION",
-    help: `fails unless it holds. Conditions: ${Object.values(CONDITIONS).map(({ usage }) => usage.split(":")[0]).join(" | ")}`,
+    help: `fails unless it holds. Conditions: ${Object.values(CONDITIONS)
+      .map(({ usage }) => usage.split(":")[0])
+      .join(" | ")}`,
     run: (world, words) => {
-      if (!holds(world, words)) throw new ScenarioFailure(`expected ${words.join(" ")}; it is not so:\n${showShard(world)}`);
+      if (!holds(world, words))
+        throw new ScenarioFailure(`expected ${words.join(" ")}; it is not so:\n${showShard(world)}`);
     },
   },
   show: { usage: "show", help: "the shard as a table", run: (world) => showShard(world) },
   write: { usage: "write x [on A]", help: "a client commits the value x, wherever it is admitted", run: write },
-  writer: { usage: "writer 200ms | writer off", help: "clients commit by themselves", run: (world, [every]) => (every === "off" ? void (world.clients.writerEveryMs = undefined) : startWriter(world, parseDuration(every))) },
+  writer: {
+    usage: "writer 200ms | writer off",
+    help: "clients commit by themselves",
+    run: (world, [every]) =>
+      every === "off" ? void (world.clients.writerEveryMs = undefined) : startWriter(world, parseDuration(every)),
+  },
   "kill-postgres": { usage: "kill-postgres A", help: "SIGKILL of PostgreSQL", run: onPeer(faults.killPostgres) },
   "pause-postgres": { usage: "pause-postgres A", help: "SIGSTOP of PostgreSQL", run: onPeer(faults.pausePostgres) },
   "resume-postgres": { usage: "resume-postgres A", help: "SIGCONT of PostgreSQL", run: onPeer(faults.resumePostgres) },
-  "fill-disk": { usage: "fill-disk A", help: "PostgreSQL says that it can't go on", run: onPeer((_, peer) => faults.fillDisk(peer)) },
-  "pause-replay": { usage: "pause-replay A", help: "a standby receives and does not replay", run: onPeer((_, peer) => faults.pauseReplay(peer, true)) },
-  "resume-replay": { usage: "resume-replay A", help: "it replays again", run: onPeer((_, peer) => faults.pauseReplay(peer, false)) },
-  "kill-sitter": { usage: "kill-sitter A", help: "SIGKILL of the sitter; PostgreSQL goes on", run: onPeer(faults.killSitter) },
-  "restart-sitter": { usage: "restart-sitter A", help: "the sitter starts (again), without memory", run: onPeer(faults.restartSitter) },
+  "fill-disk": {
+    usage: "fill-disk A",
+    help: "PostgreSQL says that it can't go on",
+    run: onPeer((_, peer) => faults.fillDisk(peer)),
+  },
+  "pause-replay": {
+    usage: "pause-replay A",
+    help: "a standby receives and does not replay",
+    run: onPeer((_, peer) => faults.pauseReplay(peer, true)),
+  },
+  "resume-replay": {
+    usage: "resume-replay A",
+    help: "it replays again",
+    run: onPeer((_, peer) => faults.pauseReplay(peer, false)),
+  },
+  "kill-sitter": {
+    usage: "kill-sitter A",
+    help: "SIGKILL of the sitter; PostgreSQL goes on",
+    run: onPeer(faults.killSitter),
+  },
+  "restart-sitter": {
+    usage: "restart-sitter A",
+    help: "the sitter starts (again), without memory",
+    run: onPeer(faults.restartSitter),
+  },
   pause: { usage: "pause A", help: "SIGSTOP of the sitter", run: onPeer(faults.pauseSitter) },
   resume: { usage: "resume A", help: "SIGCONT of the sitter", run: onPeer(faults.resumeSitter) },
   "kill-host": { usage: "kill-host A", help: "power off", run: onPeer(faults.killHost) },
   "start-host": { usage: "start-host A", help: "power on; the sitter starts", run: onPeer(faults.startHost) },
-  "break-link": { usage: "break-link A B", help: "nothing comes through between A and B", run: (world, [a, b]) => faults.breakLink(world, peerNamed(world, a), peerNamed(world, b)) },
-  "heal-link": { usage: "heal-link A B", help: "it does again", run: (world, [a, b]) => faults.healLink(world, peerNamed(world, a), peerNamed(world, b)) },
+  "break-link": {
+    usage: "break-link A B",
+    help: "nothing comes through between A and B",
+    run: (world, [a, b]) => faults.breakLink(world, peerNamed(world, a), peerNamed(world, b)),
+  },
+  "heal-link": {
+    usage: "heal-link A B",
+    help: "it does again",
+    run: (world, [a, b]) => faults.healLink(world, peerNamed(world, a), peerNamed(world, b)),
+  },
   isolate: { usage: "isolate A", help: "nothing comes through to A, nor from it", run: onPeer(faults.isolate) },
   "cut-store": { usage: "cut-store A", help: "A does not reach the store", run: onPeer(faults.cutStore) },
   "join-store": { usage: "join-store A", help: "it does again", run: onPeer(faults.joinStore) },
   "stop-store": { usage: "stop-store", help: "the store is down", run: (world) => faults.stopStore(world) },
-  "start-store": { usage: "start-store [expired]", help: "the store is back, with or without its sessions", run: (world, [how]) => faults.startStore(world, how === "expired") },
+  "start-store": {
+    usage: "start-store [expired]",
+    help: "the store is back, with or without its sessions",
+    run: (world, [how]) => faults.startStore(world, how === "expired"),
+  },
   expire: { usage: "expire A", help: "the store ends A's session", run: onPeer(faults.expire) },
-  "delay-writes": { usage: "delay-writes A 2s", help: "A's writes to the store take that much longer", run: onPeer((_, peer, [ms]) => void (peer.faults.delayWritesMs = parseDuration(ms))) },
-  "lose-answer": { usage: "lose-answer A", help: "A's next write lands, and A is not told", run: onPeer((_, peer) => void (peer.faults.loseAnswer = true)) },
-  "land-late": { usage: "land-late A 3s", help: "A is told nothing of its next write, which lands that much later", run: onPeer((_, peer, [ms]) => void (peer.faults.landLateMs = parseDuration(ms))) },
-  "lag-store": { usage: "lag-store A 2s", help: "what A reads of the store is that old", run: onPeer((_, peer, [ms]) => void (peer.faults.lagMs = parseDuration(ms))) },
-  "crash-in-promotion": { usage: "crash-in-promotion A", help: "A's next promotion crashes before its timeline begins", run: onPeer((_, peer) => void (peer.faults.crashInPromotion = true)) },
-  "break-job": { usage: "break-job A", help: "A's next copy, rewind or keeping of a fork is cut short", run: onPeer((_, peer) => void (peer.faults.breakJob = true)) },
+  "delay-writes": {
+    usage: "delay-writes A 2s",
+    help: "A's writes to the store take that much longer",
+    run: onPeer((_, peer, [ms]) => void (peer.faults.delayWritesMs = parseDuration(ms))),
+  },
+  "lose-answer": {
+    usage: "lose-answer A",
+    help: "A's next write lands, and A is not told",
+    run: onPeer((_, peer) => void (peer.faults.loseAnswer = true)),
+  },
+  "land-late": {
+    usage: "land-late A 3s",
+    help: "A is told nothing of its next write, which lands that much later",
+    run: onPeer((_, peer, [ms]) => void (peer.faults.landLateMs = parseDuration(ms))),
+  },
+  "lag-store": {
+    usage: "lag-store A 2s",
+    help: "what A reads of the store is that old",
+    run: onPeer((_, peer, [ms]) => void (peer.faults.lagMs = parseDuration(ms))),
+  },
+  "crash-in-promotion": {
+    usage: "crash-in-promotion A",
+    help: "A's next promotion crashes before its timeline begins",
+    run: onPeer((_, peer) => void (peer.faults.crashInPromotion = true)),
+  },
+  "break-job": {
+    usage: "break-job A",
+    help: "A's next copy, rewind or keeping of a fork is cut short",
+    run: onPeer((_, peer) => void (peer.faults.breakJob = true)),
+  },
   "replace-data": {
     usage: "replace-data A older|older-same-name|empty|foreign",
     help: "A's data is replaced: by an older copy under a new incarnation (or, outside the promise, its old one), nothing, or another database",
     run: onPeer((world, peer, [by]) => {
-      if (by !== "older" && by !== "older-same-name" && by !== "empty" && by !== "foreign") throw new ScriptMistake("replace-data A older|older-same-name|empty|foreign");
+      if (by !== "older" && by !== "older-same-name" && by !== "empty" && by !== "foreign")
+        throw new ScriptMistake("replace-data A older|older-same-name|empty|foreign");
       faults.replaceData(world, peer, by);
     }),
   },
-  "lose-state": { usage: "lose-state", help: "the state document is gone from the store", run: (world) => faults.loseState(world) },
-  heal: { usage: "heal", help: "ends all faults: hosts, links, processes and the store are well", run: (world) => faults.healAll(world) },
+  "lose-state": {
+    usage: "lose-state",
+    help: "the state document is gone from the store",
+    run: (world) => faults.loseState(world),
+  },
+  heal: {
+    usage: "heal",
+    help: "ends all faults: hosts, links, processes and the store are well",
+    run: (world) => faults.healAll(world),
+  },
   freeze: { usage: "freeze", help: "manatee-adm freeze", run: asOperator((world) => operator.freeze(world, true)) },
-  unfreeze: { usage: "unfreeze", help: "manatee-adm unfreeze", run: asOperator((world) => operator.freeze(world, false)) },
+  unfreeze: {
+    usage: "unfreeze",
+    help: "manatee-adm unfreeze",
+    run: asOperator((world) => operator.freeze(world, false)),
+  },
   promote: {
     usage: "promote A [expired|wrong-generation|malformed]",
     help: "manatee-adm promote",
-    run: asOperator((world, [a, flaw]) => operator.promote(world, peerNamed(world, a), flaw as operator.PromoteFlaw | undefined)),
+    run: asOperator((world, [a, flaw]) =>
+      operator.promote(world, peerNamed(world, a), flaw as operator.PromoteFlaw | undefined),
+    ),
   },
-  "clear-promote": { usage: "clear-promote", help: "manatee-adm clear-promote", run: asOperator((world) => operator.clearPromote(world)) },
-  reap: { usage: "reap A", help: "manatee-adm reap", run: asOperator((world, [a]) => operator.reap(world, peerNamed(world, a))) },
-  "set-onwm": { usage: "set-onwm on|off", help: "manatee-adm set-onwm", run: asOperator((world, [mode]) => operator.setOneNodeWriteMode(world, mode === "on")) },
-  rebuild: { usage: "rebuild A", help: "manatee-adm rebuild, on A", run: onPeer((_, peer) => void (peer.sitter && (peer.sitter.rebuildRequested = true))) },
-  "takeover-accept-loss": { usage: "takeover-accept-loss A", help: "manatee-adm takeover --accept-loss, for A", run: asOperator((world, [a]) => operator.takeOverAcceptingLoss(world, peerNamed(world, a))) },
-  "restore-state": { usage: "restore-state A", help: "manatee-adm state restore, with the last document that A saw", run: asOperator((world, [a]) => operator.restoreState(world, peerNamed(world, a))) },
+  "clear-promote": {
+    usage: "clear-promote",
+    help: "manatee-adm clear-promote",
+    run: asOperator((world) => operator.clearPromote(world)),
+  },
+  reap: {
+    usage: "reap A",
+    help: "manatee-adm reap",
+    run: asOperator((world, [a]) => operator.reap(world, peerNamed(world, a))),
+  },
+  "set-onwm": {
+    usage: "set-onwm on|off",
+    help: "manatee-adm set-onwm",
+    run: asOperator((world, [mode]) => operator.setOneNodeWriteMode(world, mode === "on")),
+  },
+  rebuild: {
+    usage: "rebuild A",
+    help: "manatee-adm rebuild, on A",
+    run: onPeer((_, peer) => void (peer.sitter && (peer.sitter.rebuildRequested = true))),
+  },
+  "takeover-accept-loss": {
+    usage: "takeover-accept-loss A",
+    help: "manatee-adm takeover --accept-loss, for A",
+    run: asOperator((world, [a]) => operator.takeOverAcceptingLoss(world, peerNamed(world, a))),
+  },
+  "restore-state": {
+    usage: "restore-state A",
+    help: "manatee-adm state restore, with the last document that A saw",
+    run: asOperator((world, [a]) => operator.restoreState(world, peerNamed(world, a))),
+  },
 };

@@ -23,7 +23,14 @@ export function peerNamed(world: World, name: string | undefined): SimPeer {
 function peerInRole(world: World, role: string | undefined): SimPeer | undefined {
   const { state } = world.store;
   if (role === undefined || !["primary", "sync", "async", "deposed"].includes(role)) return undefined;
-  const entry = role === "primary" ? state?.primary : role === "sync" ? state?.sync : role === "async" ? state?.async[0] : state?.deposed.at(-1);
+  const entry =
+    role === "primary"
+      ? state?.primary
+      : role === "sync"
+        ? state?.sync
+        : role === "async"
+          ? state?.async[0]
+          : state?.deposed.at(-1);
   return (entry && peerById(world, entry.id)) ?? world.peers[0];
 }
 
@@ -55,29 +62,71 @@ export const CONDITIONS: Readonly<Record<string, Condition>> = {
   timeline: { usage: "timeline N", holds: inState((state, [n]) => state.timeline === Number(n)) },
   provisional: { usage: "provisional", holds: inState((state) => state.provisional) },
   frozen: { usage: "frozen", holds: inState((state) => state.freeze !== undefined) },
-  promote: { usage: "promote: a request is pending", holds: inState((state) => state.promote !== undefined || state.malformedPromote !== undefined) },
+  promote: {
+    usage: "promote: a request is pending",
+    holds: inState((state) => state.promote !== undefined || state.malformedPromote !== undefined),
+  },
   "one-node-write": { usage: "one-node-write", holds: inState((state) => state.oneNodeWriteMode) },
-  reason: { usage: "reason TEXT: of the newest version", holds: inState((state, words, world) => saysThat(world, state.reason, words)) },
-  written: { usage: "written RULE: some version was written by that rule", holds: (world, [rule]) => world.store.history.some(({ state }) => state.rule === rule) },
+  reason: {
+    usage: "reason TEXT: of the newest version",
+    holds: inState((state, words, world) => saysThat(world, state.reason, words)),
+  },
+  written: {
+    usage: "written RULE: some version was written by that rule",
+    holds: (world, [rule]) => world.store.history.some(({ state }) => state.rule === rule),
+  },
   "no-state": { usage: "no-state", holds: (world) => world.store.state === undefined },
-  settled: { usage: "settled: clients can commit, and everybody is back", holds: (world) => notSettled(world).length === 0 },
+  settled: {
+    usage: "settled: clients can commit, and everybody is back",
+    holds: (world) => notSettled(world).length === 0,
+  },
   open: { usage: "open A", holds: (world, [a]) => isOpen(peerNamed(world, a)) },
-  server: { usage: "server A down|starting|primary|standby", holds: (world, [a, kind]) => (peerNamed(world, a).server?.kind ?? "down") === kind },
-  job: { usage: "job A KIND|none", holds: (world, [a, kind]) => (peerNamed(world, a).sitter?.job?.kind ?? "none") === kind },
+  server: {
+    usage: "server A down|starting|primary|standby",
+    holds: (world, [a, kind]) => (peerNamed(world, a).server?.kind ?? "down") === kind,
+  },
+  job: {
+    usage: "job A KIND|none",
+    holds: (world, [a, kind]) => (peerNamed(world, a).sitter?.job?.kind ?? "none") === kind,
+  },
   follows: { usage: "follows A B", holds: (world, [a, b]) => receives(peerNamed(world, a), peerNamed(world, b)) },
-  promoting: { usage: "promoting A: standby.signal is gone, the timeline has not begun", holds: (world, [a]) => peerNamed(world, a).server?.promoting === true },
-  sessions: { usage: "sessions A: clients are connected", holds: (world, [a]) => (peerNamed(world, a).server?.sessions ?? 0) > 0 },
+  promoting: {
+    usage: "promoting A: standby.signal is gone, the timeline has not begun",
+    holds: (world, [a]) => peerNamed(world, a).server?.promoting === true,
+  },
+  sessions: {
+    usage: "sessions A: clients are connected",
+    holds: (world, [a]) => (peerNamed(world, a).server?.sessions ?? 0) > 0,
+  },
   present: { usage: "present A: in the election", holds: (world, [a]) => isPresent(world, peerNamed(world, a)) },
   data: { usage: "data A none|present|incomplete", holds: (world, [a, kind]) => dataOf(peerNamed(world, a)) === kind },
   forks: { usage: "forks A N", holds: (world, [a, n]) => peerNamed(world, a).forks.length === Number(n) },
-  has: { usage: "has A x: in its WAL", holds: (world, [a, x]) => peerNamed(world, a).data?.wal.values.has(x ?? "") === true },
-  acknowledged: { usage: "acknowledged x y …", holds: (world, words) => words.every((x) => world.clients.acknowledged.has(x)) },
+  has: {
+    usage: "has A x: in its WAL",
+    holds: (world, [a, x]) => peerNamed(world, a).data?.wal.values.has(x ?? "") === true,
+  },
+  acknowledged: {
+    usage: "acknowledged x y …",
+    holds: (world, words) => words.every((x) => world.clients.acknowledged.has(x)),
+  },
   seen: { usage: "seen x", holds: (world, [x]) => world.clients.seen.has(x ?? "") },
   rule: { usage: "rule A RULE", holds: (world, [a, rule]) => decisionOf(world, a)?.rule === rule },
-  does: { usage: "does A ACTION: as just decided", holds: (world, [a, kind]) => decisionOf(world, a)?.action?.kind === kind },
-  says: { usage: "says A TEXT", holds: (world, [a, ...words]) => saysThat(world, decisionOf(world, a)?.because, words) },
-  waiting: { usage: "waiting A TEXT", holds: (world, [a, ...words]) => saysThat(world, decisionOf(world, a)?.waitingOn, words) },
-  operator: { usage: "operator A TEXT", holds: (world, [a, ...words]) => saysThat(world, decisionOf(world, a)?.operator, words) },
+  does: {
+    usage: "does A ACTION: as just decided",
+    holds: (world, [a, kind]) => decisionOf(world, a)?.action?.kind === kind,
+  },
+  says: {
+    usage: "says A TEXT",
+    holds: (world, [a, ...words]) => saysThat(world, decisionOf(world, a)?.because, words),
+  },
+  waiting: {
+    usage: "waiting A TEXT",
+    holds: (world, [a, ...words]) => saysThat(world, decisionOf(world, a)?.waitingOn, words),
+  },
+  operator: {
+    usage: "operator A TEXT",
+    holds: (world, [a, ...words]) => saysThat(world, decisionOf(world, a)?.operator, words),
+  },
 };
 
 function isOpen(peer: SimPeer): boolean {
@@ -103,6 +152,7 @@ export function holds(world: World, words: readonly string[]): boolean {
   const [name, ...rest] = words;
   if (name === "not") return !holds(world, rest);
   const condition = CONDITIONS[name ?? ""];
-  if (!condition) throw new ScriptMistake(`nothing can be expected of "${name ?? ""}"; known: ${Object.keys(CONDITIONS).join(" ")}`);
+  if (!condition)
+    throw new ScriptMistake(`nothing can be expected of "${name ?? ""}"; known: ${Object.keys(CONDITIONS).join(" ")}`);
   return condition.holds(world, rest);
 }

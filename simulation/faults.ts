@@ -189,7 +189,11 @@ export function replaceData(world: World, peer: SimPeer, by: Replacement): void 
   if (by === "empty") peer.data = undefined;
   else if (by === "foreign") peer.data = freshData(world, undefined);
   else if (data) {
-    const mark = data.mark && { ...data.mark, incarnation: by === "older" ? randomName(world.random) : data.mark.incarnation, claim: undefined };
+    const mark = data.mark && {
+      ...data.mark,
+      incarnation: by === "older" ? randomName(world.random) : data.mark.incarnation,
+      claim: undefined,
+    };
     const wal = cutWal(data.wal, Math.max(1, Math.floor(data.wal.records.length / 2)));
     peer.data = { ...data, mark, wal, standbySignal: true, controlState: "recovery", unfinished: undefined };
   }
@@ -202,7 +206,14 @@ export function healAll(world: World): void {
   world.brokenLinks.clear();
   startStore(world, false);
   for (const peer of world.peers) {
-    Object.assign(peer.faults, { loseAnswer: false, landLateMs: undefined, delayWritesMs: 0, lagMs: 0, crashInPromotion: false, breakJob: false });
+    Object.assign(peer.faults, {
+      loseAnswer: false,
+      landLateMs: undefined,
+      delayWritesMs: 0,
+      lagMs: 0,
+      crashInPromotion: false,
+      breakJob: false,
+    });
     startHost(world, peer);
     joinStore(world, peer);
     resumeSitter(world, peer);

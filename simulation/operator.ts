@@ -2,6 +2,7 @@
 
 import type { PromoteRequest, ShardState } from "../src/cluster/state.ts";
 import { chainOf, entryOf, membersOf } from "../src/cluster/state.ts";
+import { forgive } from "./world/commits.ts";
 import { EPOCH_MS } from "./world/observe.ts";
 import { commitState } from "./world/store.ts";
 import type { SimPeer, World } from "./world/types.ts";
@@ -11,10 +12,19 @@ import { walEnd } from "./world/wal.ts";
 const PROMOTE_EXPIRES_MS = 30_000;
 
 /** Whether there was a document to change. */
-function change(world: World, rule: string, reason: string, changed: (state: ShardState) => Partial<ShardState>): boolean {
+function change(
+  world: World,
+  rule: string,
+  reason: string,
+  changed: (state: ShardState) => Partial<ShardState>,
+): boolean {
   const { state } = world.store;
   if (!state || !world.store.up) return false;
-  commitState(world, { ...state, ...changed(state), rule, reason }, { by: "manatee-adm", name: "an operator", kind: "operator" });
+  commitState(
+    world,
+    { ...state, ...changed(state), rule, reason },
+    { by: "manatee-adm", name: "an operator", kind: "operator" },
+  );
   return true;
 }
 
@@ -43,11 +53,16 @@ export function promote(world: World, peer: SimPeer, flaw: PromoteFlaw | undefin
 }
 
 export function clearPromote(world: World): boolean {
-  return change(world, "T3", "an operator takes the request back", () => ({ promote: undefined, malformedPromote: undefined }));
+  return change(world, "T3", "an operator takes the request back", () => ({
+    promote: undefined,
+    malformedPromote: undefined,
+  }));
 }
 
 export function reap(world: World, peer: SimPeer): boolean {
-  return change(world, "A2", `an operator reaps ${peer.name}`, (state) => ({ deposed: state.deposed.filter(({ id }) => id !== peer.address.id) }));
+  return change(world, "A2", `an operator reaps ${peer.name}`, (state) => ({
+    deposed: state.deposed.filter(({ id }) => id !== peer.address.id),
+  }));
 }
 
 export function setOneNodeWriteMode(world: World, on: boolean): boolean {
@@ -63,7 +78,9 @@ export function takeOverAcceptingLoss(world: World, peer: SimPeer): boolean {
   const { data } = peer;
   if (!state || !world.store.up || !data?.mark) return false;
   const { incarnation } = data.mark;
-  const heir = world.peers.find((other) => other !== peer && other.hostUp && other.data?.mark && state.primary.id !== other.address.id);
+  const heir = world.peers.find(
+    (other) => other !== peer && other.hostUp && other.data?.mark && state.primary.id !== other.address.id,
+  );
   const others = membersOf(state).filter(({ id }) => id !== peer.address.id && id !== heir?.address.id);
   const timeline = state.highestTimeline + 1;
   const next: ShardState = {
@@ -85,22 +102,27 @@ export function takeOverAcceptingLoss(world: World, peer: SimPeer): boolean {
     rule: "O2",
     reason: "an operator accepts the loss",
   };
-  forgive(world, peer);
+  forgiveLost(world, peer);
   commitState(world, next, { by: "manatee-adm", name: "an operator", kind: "forced" });
   return true;
 }
 
 /** B1's way out: the last document that this peer saw is written again, above all generations known. */
 export function restoreState(world: World, peer: SimPeer): boolean {
-  const last = world.store.history.findLast(({ state }) => chainOf(state).some(({ id }) => id === peer.address.id))?.state;
+  const last = world.store.history.findLast(({ state }) =>
+    chainOf(state).some(({ id }) => id === peer.address.id),
+  )?.state;
   if (world.store.state || !last) return false;
   const generation = Math.max(...world.store.history.map(({ state }) => state.generation)) + 1;
-  commitState(world, { ...last, generation, rule: "B1", reason: "an operator restores the document" }, { by: "manatee-adm", name: "an operator", kind: "restore" });
+  commitState(
+    world,
+    { ...last, generation, rule: "B1", reason: "an operator restores the document" },
+    { by: "manatee-adm", name: "an operator", kind: "restore" },
+  );
   return true;
 }
 
-function forgive(world: World, peer: SimPeer): void {
-  const { clients } = world;
-  for (const value of [...clients.acknowledged.keys(), ...clients.seen]) if (!peer.data?.wal.values.has(value)) clients.forgiven.add(value);
-  clients.acceptedLossFor = peer.name;
+function forgiveLost(world: World, peer: SimPeer): void {
+  for (const value of [...world.clients.promised]) if (!peer.data?.wal.values.has(value)) forgive(world, value);
+  world.clients.acceptedLossFor = peer.name;
 }

@@ -47,7 +47,10 @@ export function release(world: World, peer: SimPeer, sender: SimWalsender): void
     .sort((a, b) => priorityOf(world, a) - priorityOf(world, b))
     .slice(0, sender.applied.length);
   if (chosen.length < sender.applied.length || !chosen.includes(sender)) return;
-  const flushed = chosen.reduce<Lsn | undefined>((least, { flush }) => (least === undefined || (flush as Lsn) < least ? flush : least), undefined);
+  const flushed = chosen.reduce<Lsn | undefined>(
+    (least, { flush }) => (least === undefined || (flush as Lsn) < least ? flush : least),
+    undefined,
+  );
   if (flushed !== undefined) releaseUpTo(world, peer, server, flushed);
 }
 
@@ -67,11 +70,14 @@ function acknowledge(world: World, peer: SimPeer, value: string): void {
   if (!server || !peer.data) return;
   server.visible.add(value);
   clients.acknowledged.set(value, { peer: peer.name, timeline: peer.data.wal.timeline });
-  if (clients.acceptedLossFor !== undefined && clients.acceptedLossFor !== peer.name) clients.forgiven.add(value);
+  clients.promised.add(value);
+  if (clients.acceptedLossFor !== undefined && clients.acceptedLossFor !== peer.name) forgive(world, value);
   else if (server.settings.syncNames.length > 0 || clients.acknowledgedOn.has(peer.data.wal.timeline)) {
     const other = clients.acknowledgedOn.get(peer.data.wal.timeline);
     if (other !== undefined && other !== peer.name)
-      world.violations.push(`I4: ${other} and ${peer.name} have both acknowledged commits on timeline ${peer.data.wal.timeline}`);
+      world.violations.push(
+        `I4: ${other} and ${peer.name} have both acknowledged commits on timeline ${peer.data.wal.timeline}`,
+      );
     clients.acknowledgedOn.set(peer.data.wal.timeline, peer.name);
   }
   world.dirty = true;
@@ -82,12 +88,20 @@ function acknowledge(world: World, peer: SimPeer, value: string): void {
 export function look(world: World, peer: SimPeer): void {
   const server = peer.server;
   if (!server || server.kind !== "primary" || !admitsClients(peer)) return;
-  const before = world.clients.seen.size;
+  const { clients } = world;
   for (const value of server.visible) {
-    world.clients.seen.add(value);
-    if (world.clients.acceptedLossFor !== undefined && world.clients.acceptedLossFor !== peer.name) world.clients.forgiven.add(value);
+    if (clients.seen.has(value)) continue;
+    clients.seen.add(value);
+    clients.promised.add(value);
+    world.dirty = true;
+    if (clients.acceptedLossFor !== undefined && clients.acceptedLossFor !== peer.name) forgive(world, value);
   }
-  if (world.clients.seen.size > before) world.dirty = true;
+}
+
+/** O2: an operator has accepted that this value may be lost. */
+export function forgive({ clients }: World, value: string): void {
+  clients.forgiven.add(value);
+  clients.promised.delete(value);
 }
 
 /** Ends clients' sessions. A commit that waited was not acknowledged, and yet is visible from now on, as in the real server. */
@@ -126,7 +140,8 @@ export function admitSessions(world: World, peer: SimPeer): void {
   const server = peer.server;
   if (!server || server.settings.gate !== "open") return;
   schedule(world, [1, 50], `clients come to ${peer.name}`, () => {
-    if (peer.server !== server || server.settings.gate !== "open" || server.kind === "starting" || server.stopping) return;
+    if (peer.server !== server || server.settings.gate !== "open" || server.kind === "starting" || server.stopping)
+      return;
     server.sessions = Math.max(server.sessions, 1);
     look(world, peer);
   });

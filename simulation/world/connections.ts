@@ -225,9 +225,11 @@ export function checkSilence(world: World): void {
     const since = world.now;
     receiver.silentSince = since;
     schedule(world, SILENCE_MS, `${peer.name}: nothing from ${source.name} for long`, () => {
-      if (server.receiver === receiver && receiver.silentSince === since && !server.frozen) dropReceiver(world, peer, server, receiver);
+      if (server.receiver === receiver && receiver.silentSince === since && !server.frozen)
+        dropReceiver(world, peer, server, receiver);
       const sender = source.server?.senders.find(({ connection }) => connection === receiver.connection);
-      if (sender && receiver.silentSince === since && !source.server?.frozen) endSenderSoon(world, { source, sender, heard: true });
+      if (sender && receiver.silentSince === since && !source.server?.frozen)
+        endSenderSoon(world, { source, sender, heard: true });
     });
   }
 }

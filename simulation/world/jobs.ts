@@ -13,7 +13,15 @@ import { appendRecord, copyWal, emptyWal, realFork, type SimWal } from "./wal.ts
 export const SHARD = "1.sim";
 
 export function newMark(incarnation: string, founding: boolean): DataMark {
-  return { shard: SHARD, incarnation, claim: undefined, founding, incomplete: false, source: undefined, lastDocument: undefined };
+  return {
+    shard: SHARD,
+    incarnation,
+    claim: undefined,
+    founding,
+    incomplete: false,
+    source: undefined,
+    lastDocument: undefined,
+  };
 }
 
 /** A database as initdb leaves it. */
@@ -21,12 +29,24 @@ export function freshData(world: World, mark: DataMark | undefined): SimData {
   const wal = emptyWal();
   appendRecord(wal, { id: ++world.counter, timeline: 1, kind: "init", value: undefined });
   const systemIdentifier = String(7_300_000_000_000_000_000n + BigInt(`0x${randomName(world.random)}`));
-  return { mark, systemIdentifier, controlState: "shutdown", wal, standbySignal: false, unfinished: undefined, cutShort: undefined };
+  return {
+    mark,
+    systemIdentifier,
+    controlState: "shutdown",
+    wal,
+    standbySignal: false,
+    unfinished: undefined,
+    cutShort: undefined,
+  };
 }
 
 export function runInitdb(world: World, peer: SimPeer, incarnation: string): void {
   if (peer.data && peer.data.cutShort !== "initdb")
-    return fail(world, peer, { action: "initdb", code: "PG_DATA_NOT_EMPTY", message: "the data directory is not empty" });
+    return fail(world, peer, {
+      action: "initdb",
+      code: "PG_DATA_NOT_EMPTY",
+      message: "the data directory is not empty",
+    });
   const job = beginJob(world, peer, "initdb");
   const data = freshData(world, newMark(incarnation, true));
   data.cutShort = "initdb";
@@ -41,7 +61,8 @@ export function runInitdb(world: World, peer: SimPeer, incarnation: string): voi
 }
 
 export function runKeepFork(world: World, peer: SimPeer, name: string): void {
-  if (peer.server) return fail(world, peer, { action: "keep-fork", code: "PG_RUNNING", message: "the server is running" });
+  if (peer.server)
+    return fail(world, peer, { action: "keep-fork", code: "PG_RUNNING", message: "the server is running" });
   const job = beginJob(world, peer, "keep-fork");
   schedule(world, [100, 600], `${peer.name}: its fork is kept as ${name}`, () => {
     if (!job.current()) return;
@@ -64,7 +85,8 @@ function cutShort(world: World, peer: SimPeer, action: string): boolean {
 function sourceOf(world: World, peer: SimPeer, from: PeerAddress): SimPeer | undefined {
   const source = world.peers.find(({ address }) => address.id === from.id);
   const server = source?.server;
-  if (!source?.data || !server || server.frozen || server.kind === "starting" || server.stopping || server.promoting) return undefined;
+  if (!source?.data || !server || server.frozen || server.kind === "starting" || server.stopping || server.promoting)
+    return undefined;
   return canReach(world, peer, source) ? source : undefined;
 }
 
@@ -72,7 +94,8 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
   const refuse = (message: string): void => fail(world, peer, { action: "rewind", code: "PG_REWIND_FAILED", message });
   const data = peer.data;
   if (peer.server) return refuse("the server is running");
-  if (!data?.mark || (data.cutShort !== undefined && data.cutShort !== "rewind")) return refuse("there is nothing to rewind");
+  if (!data?.mark || (data.cutShort !== undefined && data.cutShort !== "rewind"))
+    return refuse("there is nothing to rewind");
   const job = beginJob(world, peer, "rewind");
   schedule(world, [20, 200], `${peer.name}: pg_rewind connects`, () => {
     if (!job.current() || peer.data !== data || !data.mark) return job.end();
@@ -126,7 +149,15 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
       lastDocument: peer.data?.mark?.lastDocument,
     };
     const { systemIdentifier } = source.data;
-    const data: SimData = { mark, systemIdentifier, controlState: "other", wal: emptyWal(), standbySignal: true, unfinished: undefined, cutShort: "copy" };
+    const data: SimData = {
+      mark,
+      systemIdentifier,
+      controlState: "other",
+      wal: emptyWal(),
+      standbySignal: true,
+      unfinished: undefined,
+      cutShort: "copy",
+    };
     peer.data = data;
     world.dirty = true;
     schedule(world, [800, 1_600], `${peer.name}: base backup ends`, () => {
@@ -151,7 +182,10 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
 /** Whatever may be an only copy: content that is neither kept nor on another peer (I5). */
 function checkOnlyCopy(world: World, peer: SimPeer, wal: SimWal): void {
   const length = wal.records.findLastIndex(({ kind }) => kind === "commit") + 1;
-  const others = [...peer.forks.map((fork) => fork.wal), ...world.peers.filter((other) => other !== peer).map((other) => other.data?.wal)];
+  const others = [
+    ...peer.forks.map((fork) => fork.wal),
+    ...world.peers.filter((other) => other !== peer).map((other) => other.data?.wal),
+  ];
   const kept = others.some((other) => other && realFork(other, wal) >= length);
   if (!kept) world.violations.push(`I5: ${peer.name} throws away a fork that is kept nowhere`);
 }
@@ -160,6 +194,9 @@ function checkThrownAway(world: World, peer: SimPeer, next: SimWal, before = pee
   if (!before) return;
   checkOnlyCopy(world, peer, before);
   const { acknowledged, forgiven } = world.clients;
-  const thrown = [...before.values].filter((value) => acknowledged.has(value) && !forgiven.has(value) && !next.values.has(value));
-  if (thrown.length > 0) world.violations.push(`I1: ${peer.name} throws away ${thrown.join(", ")}, which is acknowledged`);
+  const thrown = [...before.values].filter(
+    (value) => acknowledged.has(value) && !forgiven.has(value) && !next.values.has(value),
+  );
+  if (thrown.length > 0)
+    world.violations.push(`I1: ${peer.name} throws away ${thrown.join(", ")}, which is acknowledged`);
 }

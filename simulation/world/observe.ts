@@ -1,6 +1,13 @@
 // What a simulated sitter sees: builds the same observation as the real one would from the same world, and nothing more.
 
-import type { DataObservation, Observation, PeerEvidence, PostgresObservation, ServerObservation, Walsender } from "../../src/cluster/observation.ts";
+import type {
+  DataObservation,
+  Observation,
+  PeerEvidence,
+  PostgresObservation,
+  ServerObservation,
+  Walsender,
+} from "../../src/cluster/observation.ts";
 import { membersOf } from "../../src/cluster/state.ts";
 import { randomName } from "../random.ts";
 import { priorityOf } from "./commits.ts";
@@ -25,7 +32,13 @@ export function observePostgres(world: World, peer: SimPeer, sitter: SimSitter):
 function observeData(data: SimData | undefined): DataObservation {
   if (!data) return { kind: "none" };
   if (data.cutShort === "copy" || data.cutShort === "initdb")
-    return { kind: "unusable", code: "PG_DATA_INCOMPLETE", message: `${data.cutShort} was cut short`, hint: "Wait for the copy, or empty the directory.", mark: data.mark };
+    return {
+      kind: "unusable",
+      code: "PG_DATA_INCOMPLETE",
+      message: `${data.cutShort} was cut short`,
+      hint: "Wait for the copy, or empty the directory.",
+      mark: data.mark,
+    };
   return {
     kind: "present",
     mark: data.mark,
@@ -79,7 +92,13 @@ function observeSender(world: World, server: SimServer, sender: SimServer["sende
     name: address.pgUrl,
     pid: sender.pid,
     clientAddress: address.ip,
-    state: server.stopping ? "stopping" : sender.flush === undefined || sender.flush < end ? (sender.flush === undefined ? "catchup" : "streaming") : "streaming",
+    state: server.stopping
+      ? "stopping"
+      : sender.flush === undefined || sender.flush < end
+        ? sender.flush === undefined
+          ? "catchup"
+          : "streaming"
+        : "streaming",
     sent: sender.sent,
     flush: sender.flush,
     replay: sender.flush,

@@ -15,7 +15,11 @@ import { walEnd } from "./wal.ts";
 type Start = Extract<PostgresAction, { kind: "start" }>;
 
 /** Begins a job of the sitter's driver. `done` says whether it is still this one that is under way. */
-export function beginJob(world: World, peer: SimPeer, kind: SimJob["kind"]): { current: () => boolean; end: () => void } {
+export function beginJob(
+  world: World,
+  peer: SimPeer,
+  kind: SimJob["kind"],
+): { current: () => boolean; end: () => void } {
   const number = nextNumber(world);
   const sitter = peer.sitter;
   if (sitter) sitter.job = { kind, number, since: world.now };
@@ -29,11 +33,20 @@ export function beginJob(world: World, peer: SimPeer, kind: SimJob["kind"]): { c
   };
 }
 
-export function fail(world: World, peer: SimPeer, failure: { action: string; code: string; message: string; hint?: string }): void {
+export function fail(
+  world: World,
+  peer: SimPeer,
+  failure: { action: string; code: string; message: string; hint?: string },
+): void {
   const sitter = peer.sitter;
   if (!sitter) return;
   const before = sitter.failure?.action === failure.action ? sitter.failure.count : 0;
-  sitter.failure = { hint: "Look at the server's log.", ...failure, at: world.now, count: before + 1 } satisfies Failure;
+  sitter.failure = {
+    hint: "Look at the server's log.",
+    ...failure,
+    at: world.now,
+    count: before + 1,
+  } satisfies Failure;
   tell(world, `${peer.name}: ${failure.action} failed: ${failure.message}`);
 }
 
@@ -96,7 +109,11 @@ export function startServer(world: World, peer: SimPeer, action: Start): void {
 }
 
 /** A primary begins to serve, behind a record of its own: of its start, or of the new timeline. */
-function servesFrom(world: World, peer: SimPeer, at: { server: SimServer; data: SimData; kind: "checkpoint" | "begin"; timeline?: Timeline }): void {
+function servesFrom(
+  world: World,
+  peer: SimPeer,
+  at: { server: SimServer; data: SimData; kind: "checkpoint" | "begin"; timeline?: Timeline },
+): void {
   const { server, data, kind } = at;
   server.kind = "primary";
   data.controlState = "production";
@@ -157,7 +174,11 @@ export function promoteServer(world: World, peer: SimPeer, timeline: Timeline): 
     return fail(world, peer, { action: "promote", code: "PG_NOT_STANDBY", message: "there is no standby to promote" });
   const taken = timeline <= Math.max(data.wal.timeline, data.unfinished ?? 0);
   if (taken)
-    return fail(world, peer, { action: "promote", code: "PG_TIMELINE_TAKEN", message: `timeline ${timeline} has been used here` });
+    return fail(world, peer, {
+      action: "promote",
+      code: "PG_TIMELINE_TAKEN",
+      message: `timeline ${timeline} has been used here`,
+    });
   const job = beginJob(world, peer, "promote");
   schedule(world, [20, 80], `${peer.name}: the server removes standby.signal`, () => {
     if (peer.server !== server || server.frozen) return job.end();

@@ -11,7 +11,7 @@ import { canReach, dropReceiver, endSender } from "./connections.ts";
 import { newMark, runCopy, runInitdb, runKeepFork, runRewind } from "./jobs.ts";
 import { observe, observePostgres } from "./observe.ts";
 import { fail, promoteServer, startServer, stopServer, succeed } from "./postgres.ts";
-import { connectSession, loseContact, plain, readSoon, sendWrite, setAnnouncement } from "./store.ts";
+import { connectSession, loseContact, readSoon, same, sendWrite, setAnnouncement } from "./store.ts";
 import type { SimPeer, SimSitter, World } from "./types.ts";
 
 const EVIDENCE_EVERY: readonly [number, number] = [300, 500];
@@ -24,6 +24,7 @@ export function startSitter(world: World, peer: SimPeer): void {
     memory: NEW_MEMORY,
     view: { kind: "unread" },
     election: [],
+    electionVersion: -1,
     takeoversLastHour: 0,
     announced: undefined,
     connected: false,
@@ -81,7 +82,9 @@ function look(world: World, peer: SimPeer, sitter: SimSitter): void {
   if (sitter.view.kind !== "document" || world.now - sitter.view.readAt > CONFIRM_EVERY_MS) readSoon(world, peer);
   const postgres = observePostgres(world, peer, sitter);
   // what was seen of PostgreSQL is some moments old when it is decided on
-  continueAfter(world, { peer, sitter, delay: [1, 15], what: "decides" }, () => decideNow(world, peer, sitter, postgres));
+  continueAfter(world, { peer, sitter, delay: [1, 15], what: "decides" }, () =>
+    decideNow(world, peer, sitter, postgres),
+  );
 }
 
 interface Continuation {
@@ -137,12 +140,13 @@ interface Acting {
 }
 
 function announce(world: World, { peer, sitter, decision }: Acting, then: (done: boolean) => void): void {
-  if (!sitter.connected || plain(decision.announce) === plain(sitter.announced)) return then(true);
+  if (!sitter.connected || same(decision.announce, sitter.announced)) return then(true);
   // it is on its way first; what follows does not always wait until it has arrived
   const waits = chance(world.random, 0.5);
   continueAfter(world, { peer, sitter, delay: [2, 15], what: "announces" }, () => {
     const done = setAnnouncement(world, peer, decision.announce);
-    if (!done) return continueAfter(world, { peer, sitter, delay: 300, what: "can't announce" }, () => waits && then(false));
+    if (!done)
+      return continueAfter(world, { peer, sitter, delay: 300, what: "can't announce" }, () => waits && then(false));
     continueAfter(world, { peer, sitter, delay: [1, 10], what: "has announced" }, () => {
       sitter.announced = decision.announce;
       if (waits) then(true);
@@ -157,11 +161,13 @@ function applySettings(world: World, { peer, sitter, decision }: Acting, then: (
   const server = peer.server;
   if (!settings) return then(true);
   if (!server || server.kind === "starting" || server.frozen) return then(false);
-  if (plain(server.settings) === plain(settings)) return then(true);
+  if (same(server.settings, settings)) return then(true);
   continueAfter(world, { peer, sitter, delay: [5, 40], what: "reloads" }, () => {
     if (peer.server !== server || server.frozen) return then(false);
     reload(world, peer, settings);
-    continueAfter(world, { peer, sitter, delay: [1, 20], what: "checks its settings" }, () => then(peer.server === server));
+    continueAfter(world, { peer, sitter, delay: [1, 20], what: "checks its settings" }, () =>
+      then(peer.server === server),
+    );
   });
 }
 
@@ -189,10 +195,12 @@ function perform(world: World, peer: SimPeer, action: PostgresAction): void {
       if (data) data.mark = newMark(action.incarnation, true);
       return succeed(peer, action.kind);
     case "mark-claim":
-      if (data?.mark) data.mark = { ...data.mark, claim: action.version === undefined ? undefined : { version: action.version } };
+      if (data?.mark)
+        data.mark = { ...data.mark, claim: action.version === undefined ? undefined : { version: action.version } };
       return;
     case "renew-incarnation":
-      if (data?.mark) data.mark = { ...data.mark, incarnation: action.incarnation, source: action.source, founding: false };
+      if (data?.mark)
+        data.mark = { ...data.mark, incarnation: action.incarnation, source: action.source, founding: false };
       world.dirty = true;
       return;
     default:
@@ -200,7 +208,10 @@ function perform(world: World, peer: SimPeer, action: PostgresAction): void {
   }
 }
 
-type OnServer = Extract<PostgresAction, { kind: "write-marker" | "end-walsender" | "end-receiver" | "end-clients" | "checkpoint" }>;
+type OnServer = Extract<
+  PostgresAction,
+  { kind: "write-marker" | "end-walsender" | "end-receiver" | "end-clients" | "checkpoint" }
+>;
 
 function performOnServer(world: World, peer: SimPeer, action: OnServer, server: SimPeer["server"]): void {
   if (!server || server.kind === "starting" || server.frozen || !peer.data)
@@ -208,7 +219,10 @@ function performOnServer(world: World, peer: SimPeer, action: OnServer, server: 
   switch (action.kind) {
     case "write-marker": {
       const { timeline } = peer.data.wal;
-      server.marker = { token: action.token, lsn: writeRecord(world, peer, { kind: "marker", timeline, value: undefined }) };
+      server.marker = {
+        token: action.token,
+        lsn: writeRecord(world, peer, { kind: "marker", timeline, value: undefined }),
+      };
       return;
     }
     case "end-walsender": {
@@ -222,7 +236,8 @@ function performOnServer(world: World, peer: SimPeer, action: OnServer, server: 
     case "end-clients":
       return endSessions(server);
     case "checkpoint":
-      if (server.kind === "primary") writeRecord(world, peer, { kind: "checkpoint", timeline: peer.data.wal.timeline, value: undefined });
+      if (server.kind === "primary")
+        writeRecord(world, peer, { kind: "checkpoint", timeline: peer.data.wal.timeline, value: undefined });
       return;
     default:
       return action satisfies never;
@@ -244,13 +259,21 @@ function pollEvidence(world: World, peer: SimPeer, sitter: SimSitter): void {
 function ask(world: World, peer: SimPeer, sitter: SimSitter, other: SimPeer): void {
   const before = sitter.evidence.get(other.name);
   const reachable = canReach(world, peer, other);
-  const sitterKind: PeerEvidence["sitter"]["kind"] = !reachable || other.paused ? "silent" : other.sitter ? "answers" : "refused";
-  const portKind: PeerEvidence["postgresPort"]["kind"] = !reachable || other.server?.frozen ? "silent" : other.server ? "open" : "refused";
+  const sitterKind: PeerEvidence["sitter"]["kind"] =
+    !reachable || other.paused ? "silent" : other.sitter ? "answers" : "refused";
+  const portKind: PeerEvidence["postgresPort"]["kind"] =
+    !reachable || other.server?.frozen ? "silent" : other.server ? "open" : "refused";
   const since = <K extends string>(was: { kind: K; since: number } | undefined, kind: K): { kind: K; since: number } =>
     was?.kind === kind ? was : { kind, since: world.now };
   const alsoSilentFor = world.peers
-    .filter((third) => third !== peer && third !== other && third.sitter && !third.paused && canReach(world, peer, third))
-    .filter((third) => third.sitter?.evidence.get(other.name)?.sitter.kind === "silent" && third.sitter.evidence.get(other.name)?.postgresPort.kind === "silent")
+    .filter(
+      (third) => third !== peer && third !== other && third.sitter && !third.paused && canReach(world, peer, third),
+    )
+    .filter(
+      (third) =>
+        third.sitter?.evidence.get(other.name)?.sitter.kind === "silent" &&
+        third.sitter.evidence.get(other.name)?.postgresPort.kind === "silent",
+    )
     .map(({ name }) => name);
   const next = {
     sitter: since(before?.sitter, sitterKind),
@@ -259,7 +282,12 @@ function ask(world: World, peer: SimPeer, sitter: SimSitter, other: SimPeer): vo
     alsoSilentFor,
   };
   sitter.evidence.set(other.name, next);
-  if (before?.sitter.kind !== sitterKind || before.postgresPort.kind !== portKind || before.postgresHealthy !== next.postgresHealthy) soon(world, peer);
+  if (
+    before?.sitter.kind !== sitterKind ||
+    before.postgresPort.kind !== portKind ||
+    before.postgresHealthy !== next.postgresHealthy
+  )
+    soon(world, peer);
 }
 
 function isHealthy(peer: SimPeer): boolean {
@@ -296,7 +324,9 @@ function describeAction(action: NonNullable<Decision["action"]>): string {
     case "promote":
       return `promote to timeline ${action.timeline}`;
     case "mark-claim":
-      return action.version === undefined ? "take the mark of the claim away" : `mark the claim on version ${action.version}`;
+      return action.version === undefined
+        ? "take the mark of the claim away"
+        : `mark the claim on version ${action.version}`;
     case "rewind":
     case "copy":
       return `${action.kind} from ${action.from.id}`;
@@ -308,7 +338,8 @@ function describeAction(action: NonNullable<Decision["action"]>): string {
 /** Replaces identities and random names: `10.0.0.1:5432:12345` becomes `A`, `1204 ms` becomes `… ms`. */
 export function withNames(world: World, text: string): string {
   let named = text;
-  for (const { address, name } of world.peers) named = named.replaceAll(address.id, name).replaceAll(address.pgUrl, name);
+  for (const { address, name } of world.peers)
+    named = named.replaceAll(address.id, name).replaceAll(address.pgUrl, name);
   return named.replaceAll(/\b\d+ (ms|s)\b/g, "… $1").replaceAll(/\b[0-9a-f]{8}\b/g, "…");
 }
 

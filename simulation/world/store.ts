@@ -53,6 +53,7 @@ export function expireSession(world: World, session: SimSession): void {
   const before = world.store.election.length;
   world.store.election = world.store.election.filter((entry) => entry.session !== session.number);
   if (world.store.election.length < before) {
+    world.store.electionVersion++;
     tell(world, `the store: the session of ${session.peer} has ended`);
     notify(world);
   }
@@ -87,17 +88,26 @@ export function readSoon(world: World, peer: SimPeer): void {
     if (!reachesStore(world, peer) || peer.paused) return;
     const { store } = world;
     const view: SimSitter["view"] =
-      store.state === undefined ? { kind: "absent" } : { kind: "document", state: store.state, version: store.version, readAt: begun };
+      store.state === undefined
+        ? { kind: "absent" }
+        : { kind: "document", state: store.state, version: store.version, readAt: begun };
     const election = newestNodes(world);
-    const takeovers = store.history.filter(({ state, at }) => at > world.now - HOUR_MS && state.rule === "T1" && state.provisional).length;
+    const { electionVersion } = store;
+    const takeovers = store.history.filter(
+      ({ state, at }) => at > world.now - HOUR_MS && state.rule === "T1" && state.provisional,
+    ).length;
     const lag = peer.faults.lagMs;
     schedule(world, [1 + lag, 10 + lag], `${peer.name} has read the store`, () => {
       if (peer.sitter !== sitter || peer.paused || !sitter.connected) return;
       const older = sitter.view.kind === "document" && view.kind === "document" && view.readAt < sitter.view.readAt;
       if (older) return;
-      const changed = view.kind !== "document" || sitter.view.kind !== "document" || view.version !== sitter.view.version || !sameElection(election, sitter.election);
+      const changed =
+        view.kind !== sitter.view.kind ||
+        (view.kind === "document" && sitter.view.kind === "document" && view.version !== sitter.view.version) ||
+        electionVersion !== sitter.electionVersion;
       sitter.view = view;
       sitter.election = election;
+      sitter.electionVersion = electionVersion;
       sitter.takeoversLastHour = takeovers;
       if (view.kind === "document") rememberDocument(peer, view);
       if (changed) soon(world, peer);
@@ -114,16 +124,22 @@ function rememberDocument(peer: SimPeer, view: { state: ShardState; version: num
 
 function newestNodes(world: World): SimSitter["election"] {
   const nodes = [...world.store.election].sort((a, b) => a.sequence - b.sequence);
-  return nodes.filter((node) => !nodes.some((other) => other.peer.id === node.peer.id && other.sequence > node.sequence));
-}
-
-function sameElection(a: SimSitter["election"], b: SimSitter["election"]): boolean {
-  return plain(a) === plain(b);
+  return nodes.filter(
+    (node) => !nodes.some((other) => other.peer.id === node.peer.id && other.sequence > node.sequence),
+  );
 }
 
 /** For comparing plain data that may hold positions. */
 export function plain(value: unknown): string {
   return JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v)) ?? "undefined";
+}
+
+/** Whether plain data are equal. */
+export function same(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  const [left, right] = [Object.entries(a), Object.entries(b)];
+  return left.length === right.length && left.every(([key, value]) => same(value, (b as Record<string, unknown>)[key]));
 }
 
 // --- writing
@@ -140,6 +156,7 @@ export function setAnnouncement(world: World, peer: SimPeer, announcement: Annou
     const sequence = own?.sequence ?? store.sequence++;
     store.election.push({ peer: peer.address, sequence, announcement, session: session.number });
   }
+  store.electionVersion++;
   world.dirty = true;
   notify(world);
   return true;
@@ -152,12 +169,19 @@ export function sendWrite(world: World, peer: SimPeer, action: StoreAction): voi
   const sent = { version: action.version ?? -1, token, outcome: "sent" as const };
   sitter.lastWrite = sent;
   const answer = (outcome: "yes" | "no" | "unknown"): void => {
-    if (peer.sitter !== sitter || peer.paused || sitter.lastWrite?.token !== token || sitter.lastWrite.outcome !== "sent") return;
+    if (
+      peer.sitter !== sitter ||
+      peer.paused ||
+      sitter.lastWrite?.token !== token ||
+      sitter.lastWrite.outcome !== "sent"
+    )
+      return;
     sitter.lastWrite = { ...sent, outcome };
     readSoon(world, peer);
     soon(world, peer);
   };
-  if (!reachesStore(world, peer)) return schedule(world, [500, 2_000], `${peer.name}: no answer from the store`, () => answer("unknown"));
+  if (!reachesStore(world, peer))
+    return schedule(world, [500, 2_000], `${peer.name}: no answer from the store`, () => answer("unknown"));
   const late = peer.faults.landLateMs;
   const lost = peer.faults.loseAnswer || late !== undefined;
   peer.faults.landLateMs = undefined;
@@ -165,9 +189,13 @@ export function sendWrite(world: World, peer: SimPeer, action: StoreAction): voi
   const delay = (late ?? 0) + peer.faults.delayWritesMs;
   if (lost) schedule(world, [100, 500], `${peer.name}: the answer of the store is lost`, () => answer("unknown"));
   schedule(world, [2 + delay, 15 + delay], `the write of ${peer.name} arrives`, () => {
-    if (!world.store.up) return schedule(world, [500, 2_000], `${peer.name}: no answer from the store`, () => answer("unknown"));
+    if (!world.store.up)
+      return schedule(world, [500, 2_000], `${peer.name}: no answer from the store`, () => answer("unknown"));
     const outcome = land(world, { by: peer.name, id: peer.address.id, action, late: late !== undefined });
-    if (!lost) schedule(world, [1, 10], `${peer.name} learns what became of its write`, () => answer(reachesStore(world, peer) ? outcome : "unknown"));
+    if (!lost)
+      schedule(world, [1, 10], `${peer.name} learns what became of its write`, () =>
+        answer(reachesStore(world, peer) ? outcome : "unknown"),
+      );
   });
 }
 
@@ -185,7 +213,11 @@ function land(world: World, write: { by: string; id: string; action: StoreAction
 }
 
 /** A write that is let through: the document, its history, and the check of the transition. */
-export function commitState(world: World, state: ShardState, by: { by: string; name: string; kind: TransitionContext["kind"] }): void {
+export function commitState(
+  world: World,
+  state: ShardState,
+  by: { by: string; name: string; kind: TransitionContext["kind"] },
+): void {
   const { store } = world;
   const version = store.version + 1;
   for (const { rule, message } of checkTransition(store.state, state, { kind: by.kind }))

@@ -168,6 +168,7 @@ export interface SimSitter {
   memory: Memory;
   view: ShardView;
   election: readonly ElectionEntry[];
+  electionVersion: number;
   takeoversLastHour: number;
   announced: Announcement | undefined;
   connected: boolean;
@@ -214,6 +215,8 @@ export interface SimStore {
   version: number;
   readonly history: { readonly state: ShardState; readonly at: Ms }[];
   election: (ElectionEntry & { readonly session: number })[];
+  /** Grows with each change of the election. */
+  electionVersion: number;
   sequence: number;
   readonly sessions: SimSession[];
 }
@@ -223,6 +226,8 @@ export interface SimClients {
   readonly acknowledged: Map<string, { readonly peer: PeerName; readonly timeline: Timeline }>;
   /** Values that some reader saw. */
   readonly seen: Set<string>;
+  /** What must never be lost: acknowledged or seen, and not forgiven. */
+  readonly promised: Set<string>;
   /** Values given up by an operator's forced takeover or restored document. */
   readonly forgiven: Set<string>;
   /** After a forced takeover: only this peer's acknowledgements count until all have read it. */

@@ -93,7 +93,13 @@ export function realFork(a: SimWal, b: SimWal): number {
 /** `init x y .` For people: commits by their value, timelines as `|2`, other records as dots. */
 export function showWal(wal: SimWal, last = 12): string {
   const words = wal.records.map((record) =>
-    record.kind === "commit" ? (record.value ?? "?") : record.kind === "begin" ? `|${record.timeline}` : record.kind === "shutdown" ? "!" : ".",
+    record.kind === "commit"
+      ? (record.value ?? "?")
+      : record.kind === "begin"
+        ? `|${record.timeline}`
+        : record.kind === "shutdown"
+          ? "!"
+          : ".",
   );
   const shown = words.slice(-last).join(" ");
   return words.length > last ? `… ${shown}` : shown;

@@ -40,11 +40,21 @@ export function createWorld({ seed, decide, policy = {} }: WorldOptions): World 
     agenda: [],
     counter: 0,
     peers: [],
-    store: { up: true, state: undefined, version: 0, history: [], election: [], sequence: 0, sessions: [] },
+    store: {
+      up: true,
+      state: undefined,
+      version: 0,
+      history: [],
+      election: [],
+      electionVersion: 0,
+      sequence: 0,
+      sessions: [],
+    },
     brokenLinks: new Set(),
     clients: {
       acknowledged: new Map(),
       seen: new Set(),
+      promised: new Set(),
       forgiven: new Set(),
       acceptedLossFor: undefined,
       acknowledgedOn: new Map(),
@@ -86,7 +96,14 @@ export function addPeer(world: World): SimPeer {
     paused: false,
     session: undefined,
     cutOff: false,
-    faults: { loseAnswer: false, landLateMs: undefined, delayWritesMs: 0, lagMs: 0, crashInPromotion: false, breakJob: false },
+    faults: {
+      loseAnswer: false,
+      landLateMs: undefined,
+      delayWritesMs: 0,
+      lagMs: 0,
+      crashInPromotion: false,
+      breakJob: false,
+    },
   };
   world.peers.push(peer);
   // one after the other, so that A has the lowest election node

@@ -28,7 +28,16 @@ function faultOf(peers: number): fc.Arbitrary<string> {
     fc.tuple(peer, fc.integer({ min: 1, max })).map(([a, ms]) => `${word} ${a} ${ms * 100}ms`);
   const link = (word: string): fc.Arbitrary<string> => fc.tuple(peer, peer).map(([a, b]) => `${word} ${a} ${b}`);
   return fc.oneof(
-    { weight: 8, arbitrary: fc.constantFrom("kill-postgres primary", "kill-host primary", "isolate primary", "cut-store primary", "kill-sitter primary") },
+    {
+      weight: 8,
+      arbitrary: fc.constantFrom(
+        "kill-postgres primary",
+        "kill-host primary",
+        "isolate primary",
+        "cut-store primary",
+        "kill-sitter primary",
+      ),
+    },
     { weight: 10, arbitrary: fc.constant("heal") },
     { weight: 4, arbitrary: one("kill-postgres") },
     { weight: 3, arbitrary: one("restart-sitter") },
@@ -67,7 +76,11 @@ function loss(peers: number): fc.Arbitrary<readonly string[]> {
 }
 
 /** From a settled shard through faults to their end, when everybody must come back. */
-export function arbitraryStory({ peersMin = 2, peersMax = 5, faultsMax = 14 }: StoryOptions = {}): fc.Arbitrary<readonly string[]> {
+export function arbitraryStory({
+  peersMin = 2,
+  peersMax = 5,
+  faultsMax = 14,
+}: StoryOptions = {}): fc.Arbitrary<readonly string[]> {
   const some = [2, 3, 3, 3, 3, 3, 4, 4, 5].filter((peers) => peers >= peersMin && peers <= peersMax);
   return fc.constantFrom(...(some.length > 0 ? some : [peersMin])).chain((peers) =>
     fc
