@@ -100,7 +100,7 @@ function refuseIfGood({ view }: Picture): void {
   });
 }
 
-/** The peers' last documents, the newest version first. */
+/** The peers' last documents, the newest first. After a restore versions begin anew, generations go on. */
 function ofPeers(picture: Picture): Candidate[] {
   return standings(picture, () => "-")
     .flatMap((standing) => {
@@ -110,7 +110,7 @@ function ofPeers(picture: Picture): Candidate[] {
       if (last == null || decoded?.kind !== "state") return [];
       return [{ name: shortName(peer), source: peer.id, version: last.version, state: decoded.state, standing }];
     })
-    .sort((a, b) => b.version - a.version);
+    .sort((a, b) => b.state.generation - a.state.generation || b.version - a.version);
 }
 
 /** The newest readable entry, and the one that was asked for. */

@@ -18,7 +18,7 @@ describe("freeze and unfreeze (F1)", () => {
     expect(await shard.adm("freeze", "-r", "again")).toMatchObject({ status: 0, out: "Frozen already: moving racks." });
     expect(await shard.adm("unfreeze")).toMatchObject({ status: 0, out: "Unfrozen." });
     expect(shard.current().json).not.toHaveProperty("freeze");
-    expect(await shard.adm("unfreeze")).toMatchObject({ status: 0, out: "Not frozen." });
+    expect(await shard.adm("unfreeze", "-r", "done")).toMatchObject({ status: 0, out: "Not frozen." });
   });
 
   it("asks on a terminal, and changes nothing without a yes", async () => {

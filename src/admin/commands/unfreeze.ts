@@ -7,11 +7,18 @@ import { examples } from "../output.ts";
 import type { ExitStatus, Run } from "../program.ts";
 import { shardTarget } from "../target.ts";
 
-export function define(command: Command, run: Run): void {
-  addChangeOptions(command).addHelpText("after", examples("unfreeze -s 1")).action(run(unfreeze));
+interface Options extends ChangeCommandOptions {
+  readonly reason?: string;
 }
 
-async function unfreeze(context: AdminContext, given: ChangeCommandOptions): Promise<ExitStatus> {
+export function define(command: Command, run: Run): void {
+  addChangeOptions(command)
+    .option("-r, --reason <REASON>", "why, for the history")
+    .addHelpText("after", examples("unfreeze -s 1", 'unfreeze -s 1 -r "racks moved"'))
+    .action(run(unfreeze));
+}
+
+async function unfreeze(context: AdminContext, given: Options): Promise<ExitStatus> {
   const { terminal } = context;
   const options = changeOptions(given);
   return withShard(context, await shardTarget(context, given), async (access): Promise<ExitStatus> => {
@@ -31,7 +38,7 @@ async function unfreeze(context: AdminContext, given: ChangeCommandOptions): Pro
       {
         kind: "operator",
         rule: "F1",
-        reason: "unfrozen by an operator",
+        reason: `unfrozen by an operator${given.reason === undefined ? "" : `: ${given.reason}`}`,
         apply: (state) => ({ ...state, freeze: undefined }),
       },
       options,
