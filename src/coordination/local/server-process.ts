@@ -7,7 +7,6 @@ import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { explainError } from "../../base/errors.ts";
 import type { Clock, Log, LogFields, LogLevel, Random, Timers } from "../../world/port.ts";
-import { prepareDirectory } from "./directory.ts";
 import { serveStore } from "./serve.ts";
 
 /** Exit status of an orderly end; also: another process serves. */
@@ -25,7 +24,8 @@ export function serverProgram(): string | undefined {
 async function main(directory: string): Promise<number> {
   const log = lineLog({});
   try {
-    const serving = await serveStore({ directory: prepareDirectory(directory), clock, timers, random, log });
+    // The folder was made by whoever started this; if it is gone by now, it stays gone.
+    const serving = await serveStore({ directory, clock, timers, random, log });
     if (!serving) return ENDED;
     log.info("the embedded store serves", { directory, pid: process.pid });
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => void serving.stop());

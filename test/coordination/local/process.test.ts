@@ -194,6 +194,14 @@ describe("the process of the embedded store", () => {
     await session.abandon();
   });
 
+  test("that comes up after its folder was deleted does not make it again", async () => {
+    const child = spawn(process.execPath, [driver.serverProgram, directory], { stdio: "ignore" });
+    children.add(child);
+    const [status] = (await once(child, "exit")) as [number];
+    expect(status).toBe(1);
+    await expect(stat(directory)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
   test("that was stopped for longer than a session's time ends no session for that when it goes on", async () => {
     const session = await connected(open(1000));
     resultsOf(await session.write([{ kind: "create", path: "/e", data: bytes(""), ephemeral: true }]));
