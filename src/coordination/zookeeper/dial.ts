@@ -88,7 +88,7 @@ function lineOver(socket: Socket, opened: "connect" | "secureConnect", events: D
     if (!dropped) events.data(chunk);
   });
   socket.on("error", (error) => {
-    failure = error;
+    failure = error instanceof AggregateError ? oneOf(error) : error;
   });
   // The server never half-closes: its end is the end.
   socket.on("end", () => socket.destroy());
@@ -105,6 +105,12 @@ function lineOver(socket: Socket, opened: "connect" | "secureConnect", events: D
       socket.destroy();
     },
   };
+}
+
+/** Of a name with several addresses, none of which answered: the error itself has no message. */
+function oneOf(error: AggregateError): Error {
+  const each = error.errors.map((one: unknown) => (one instanceof Error ? one.message : String(one)));
+  return new Error(each.join("; "), { cause: error });
 }
 
 /** Dialling a dead port of this machine can meet its own outgoing port (simultaneous open); it would also keep the server from coming back. */

@@ -4,6 +4,7 @@
 // session may be over its time after the *sending* of the newest exchange that the leader had part in and that was answered; what was not answered
 // counts for nothing. docs/decisions/0002-own-zookeeper-client.md says what this can't know.
 
+import { explainError, ManateeError } from "../../base/errors.ts";
 import type { Ms } from "../../base/units.ts";
 import type { Clock, Log, Random, Timers } from "../../world/port.ts";
 import type { SessionStatus, SessionTicket } from "../port.ts";
@@ -224,14 +225,16 @@ export class Lifetime {
   private logFailure(error: Error): void {
     const { clock, log, description } = this.context;
     const now = clock.now();
-    log.debug("a connection to the store failed", { store: description, error });
+    const needsOperator = error instanceof ManateeError && error.remedy === "operator";
+    log.debug("a connection to the store failed", { store: description, error: explainError(error) });
     if (this.lastLoggedAt !== undefined && now - this.lastLoggedAt < LOG_INTERVAL_MS) return;
     this.lastLoggedAt = now;
-    log.warn("the store can't be reached", {
+    log[needsOperator ? "error" : "warn"]("the store can't be reached", {
       store: description,
       sessionId: this.id,
       cutOffForMs: Math.round(now - this.current.since),
-      error,
+      error: explainError(error),
+      ...(needsOperator && { code: error.code, hint: error.hint }),
     });
   }
 

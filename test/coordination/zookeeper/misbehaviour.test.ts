@@ -2,6 +2,7 @@
 
 import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
+import { explainError } from "../../../src/base/errors.ts";
 import type { Session, WriteOutcome } from "../../../src/coordination/port.ts";
 import { EVENT, OP, readChildren, XID } from "../../../src/coordination/zookeeper/messages.ts";
 import type { Timers } from "../../../src/world/port.ts";
@@ -116,13 +117,16 @@ describe("a handshake", () => {
     await expect(session.read("/a")).rejects.toMatchObject({ code: "STORE_UNREACHABLE", cause: expect.any(Error) });
   });
 
-  test("with a server that isn't there at all is tried again until it is", async () => {
+  test("with a server that isn't there at all is told as such, however many addresses the name has", async () => {
     const placeholder = createServer();
     await new Promise<void>((resolve) => placeholder.listen(0, "127.0.0.1", resolve));
     const { port } = placeholder.address() as AddressInfo;
     await new Promise<void>((resolve) => placeholder.close(() => resolve()));
-    const session = openSession(`127.0.0.1:${port}`);
-    await until("a failure", () => session.status.kind === "connecting");
+    const session = openSession(`localhost:${port}`);
+    await until("told why", async () => {
+      const error: unknown = await session.read("/a").catch((error: unknown) => error);
+      return explainError(error).includes("ECONNREFUSED");
+    });
     await session.close({ limitMs: 200 });
     expect(statusKind(session)).toBe("closed");
   });
@@ -232,7 +236,9 @@ describe("answers", () => {
         if (type === OP.auth) from.answer(xid, { error: -115 });
       },
     });
-    const session = openSession(server.connectString, { digest: "me:secret" });
+    const log = keptLog();
+    const session = openSession(server.connectString, { digest: "me:secret", log });
+    await until("logged for the operator", () => log.lines.some(({ level }) => level === "error"));
     await until("told", async () => {
       const error: unknown = await session.read("/a").catch((error: unknown) => error);
       return (error as { cause?: { code?: string } }).cause?.code === "STORE_AUTHENTICATION";
@@ -271,7 +277,7 @@ describe("what is said on a connection", () => {
   });
 
   test("has a limit in number, after which calls are put back at once", async () => {
-    const server = await fake();
+    const server = await fake({ timeoutMs: 60_000 });
     const session = await connected(openSession(server.connectString));
     const writes = Array.from({ length: 4200 }, () => session.write([{ kind: "check", path: "/a", version: 0 }]));
     await session.abandon();
