@@ -17,8 +17,8 @@ export interface CommandModule {
 }
 
 /** Registers what the command does; `options` holds those given before the command, too. */
-export type Run = <Options>(
-  action: (context: AdminContext, options: Options, args: readonly string[]) => Promise<ExitStatus | undefined>,
+export type Run = (
+  action: (context: AdminContext, options: never, args: readonly string[]) => Promise<ExitStatus | undefined>,
 ) => (...given: unknown[]) => Promise<void>;
 
 interface Verb {
@@ -61,7 +61,7 @@ export async function runAdmin(args: readonly string[], context: AdminContext): 
     (action) =>
     async (...given) => {
       const command = given.at(-1) as Command;
-      status = (await action(context, command.optsWithGlobals() as never, command.args)) ?? 0;
+      status = (await action(context, command.optsWithGlobals<never>(), command.args)) ?? 0;
     };
   const program = root(context);
   const chosen = verbOf(args);

@@ -275,5 +275,5 @@ export function downstreamOf(state: ShardState, peer: PeerEntry): PeerEntry | un
 }
 
 function waitFor({ decision }: ReportedFacts): string {
-  return decision.waitingOn === null ? "see its sitter's log" : `it waits for ${decision.waitingOn}`;
+  return decision.waitingOn === null ? "see its sitter's log" : `wait for ${decision.waitingOn}`;
 }

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { createInterface } from "node:readline/promises";
+import { isatty } from "node:tty";
 import picocolors from "picocolors";
 import type { AdminContext, Terminal } from "../admin/context.ts";
 import { LOG_LEVELS } from "../config/log-level.ts";
@@ -13,6 +14,8 @@ import { realFiles } from "../world/real/files.ts";
 import { realLog } from "../world/real/log.ts";
 import { realNetwork } from "../world/real/network.ts";
 
+const STANDARD_INPUT = 0;
+const STANDARD_OUTPUT = 1;
 const STANDARD_ERROR = 2;
 
 export function adminContext(name: string): AdminContext {
@@ -53,8 +56,8 @@ function realTerminal(): Terminal {
   return {
     print: (line) => void process.stdout.write(`${line}\n`),
     note: (line) => void process.stderr.write(`${line}\n`),
-    interactive: process.stdin.isTTY === true && process.stderr.isTTY === true,
-    colour: process.stdout.isTTY === true && picocolors.isColorSupported,
+    interactive: isatty(STANDARD_INPUT) && isatty(STANDARD_ERROR),
+    colour: isatty(STANDARD_OUTPUT) && picocolors.isColorSupported,
     async ask(question) {
       const lines = createInterface({ input: process.stdin, output: process.stderr });
       try {
