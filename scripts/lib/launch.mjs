@@ -1,7 +1,7 @@
 // What `npm run demo` and `npm run dev` share: everything is prepared, then dist/demo/main.js runs, as somebody who is not root, in one folder.
 
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { debianPostgres, ensureSystem } from "./debian.mjs";
 import { FOLDER_VARIABLE, makeFolder, removeFolder } from "./folder.mjs";
@@ -84,7 +84,17 @@ async function runMain({ folder, user, zookeeper, embedded, args }, onStarted) {
   return untilItEnds(child);
 }
 
-/** Signals are passed on; so is the death of whoever started us. */
+/** Our parent and its parent: npm puts a shell between itself and us, which outlives it. */
+function ancestry() {
+  try {
+    const stat = readFileSync(`/proc/${process.ppid}/stat`, "latin1");
+    return `${process.ppid} ${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]}`;
+  } catch {
+    return `${process.ppid}`;
+  }
+}
+
+/** Signals are passed on; so is the death of the npm that started us. */
 function untilItEnds(child) {
   let signalled;
   const stop = (signal) => {
@@ -93,8 +103,8 @@ function untilItEnds(child) {
     setTimeout(() => child.kill("SIGKILL"), 5_000).unref();
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, stop);
-  const parent = process.ppid;
-  const orphaned = setInterval(() => process.ppid !== parent && stop("SIGHUP"), 500);
+  const before = ancestry();
+  const orphaned = setInterval(() => process.env.npm_lifecycle_event && ancestry() !== before && stop("SIGHUP"), 500);
   return new Promise((resolve) => {
     child.on("exit", (status) => {
       clearInterval(orphaned);
