@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { RELAY_PROGRAM } from "./node-relay.ts";
 import { isReachableByAll } from "./unprivileged.ts";
 
 const run = promisify(execFile);
@@ -47,6 +48,7 @@ export async function buildRuntime(): Promise<Runtime> {
     await compile(root, join(folder, "dist"));
     for (const name of ["bin", "etc", "package.json"])
       if (existsSync(join(root, name))) await cp(join(root, name), join(folder, name), { recursive: true });
+    await cp(join(root, "test/support", RELAY_PROGRAM), join(folder, RELAY_PROGRAM));
     await copyProductionModules(root, folder);
     if (!isReachableByAll(process.execPath)) await copyFile(process.execPath, join(folder, "node"));
     await run("chmod", ["-R", "a+rX", folder]);

@@ -322,7 +322,7 @@ export class TestShard {
     }
     if (problems.length > 0) problems.push(await this.#lastWords());
     await killAllIn(join(this.folder, "peers"));
-    await this.store.dispose();
+    await this.store.dispose().catch((error: Error) => problems.push(error.message));
     await killAllIn(this.folder);
     if (process.env["MANATEE_TEST_KEEP"] === undefined) await rm(this.folder, { recursive: true, force: true });
     if (problems.length > 0) throw new Error(`the shard did not end in order:\n${problems.join("\n")}`);

@@ -39,6 +39,7 @@ export async function startShard(options: ShardOptions = {}): Promise<TestShard>
     kind: options.store ?? "zookeeper",
     folder: join(folder, "store"),
     sessionTimeoutMs: options.sessionTimeoutMs ?? 4000,
+    runtime,
   });
   const shard = await assemble({ options, runtime, folder, store });
   try {

@@ -8,6 +8,9 @@ import { coordinationOf } from "../../src/main/coordination-of.ts";
 import type { Log } from "../../src/world/port.ts";
 import { realClock, realRandom, realTimers } from "../../src/world/real/clock.ts";
 import type { NodeReader } from "./documents.ts";
+import { NodeRelay } from "./node-relay.ts";
+import { describe, processesIn } from "./processes.ts";
+import type { Runtime } from "./runtime.ts";
 import { giveAway } from "./unprivileged.ts";
 import { startZooKeeper, type ZooKeeperServer } from "./zookeeper-server.ts";
 
@@ -34,18 +37,24 @@ export interface TestStore extends NodeReader {
 const DIGEST = "manatee:tests only";
 /** How long a look at the store may take. */
 const READ_LIMIT_MS = 3000;
+/** The embedded store's process goes when its last client has. */
+const EMBEDDED_END_LIMIT_MS = 15_000;
 
 export async function startStore({
   kind,
   folder,
   sessionTimeoutMs,
+  runtime,
 }: {
   kind: "zookeeper" | "local";
   folder: string;
   sessionTimeoutMs: number;
+  runtime: Runtime;
 }): Promise<TestStore> {
   await mkdir(folder, { mode: 0o700 });
-  return kind === "zookeeper" ? startZooKeeperStore(folder, sessionTimeoutMs) : localStore(folder, sessionTimeoutMs);
+  return kind === "zookeeper"
+    ? startZooKeeperStore(folder, sessionTimeoutMs)
+    : embeddedStore(folder, sessionTimeoutMs, runtime);
 }
 
 async function startZooKeeperStore(folder: string, sessionTimeoutMs: number): Promise<TestStore> {
@@ -97,17 +106,18 @@ async function startZooKeeperStore(folder: string, sessionTimeoutMs: number): Pr
   };
 }
 
-/** Lives in the sitters' processes: it can't be stopped apart from them. */
-function localStore(folder: string, sessionTimeoutMs: number): TestStore {
+/** Started by whoever needs it first, and again where it died: it can't be taken away. It ends when nobody is connected any more. */
+function embeddedStore(folder: string, sessionTimeoutMs: number, runtime: Runtime): TestStore {
   giveAway(folder);
-  const nodes = new Nodes({ kind: "local", directory: folder, sessionTimeoutMs });
+  const section = { kind: "local", directory: folder, sessionTimeoutMs } as const;
+  const nodes = new NodeRelay(runtime, section);
   const impossible = (): never => {
-    throw new Error("the embedded store can't be stopped by itself");
+    throw new Error("the embedded store can't be taken away");
   };
   return {
     kind: "local",
     running: true,
-    section: { kind: "local", directory: folder, sessionTimeoutMs },
+    section,
     environment: { MANATEE_STORE_DIR: folder },
     read: (path) => nodes.read(path),
     list: (path) => nodes.list(path),
@@ -117,8 +127,21 @@ function localStore(folder: string, sessionTimeoutMs: number): TestStore {
     wipe: impossible,
     freeze: impossible,
     thaw: impossible,
-    dispose: () => nodes.close(),
+    async dispose() {
+      await nodes.close();
+      await waitUntilEnded(folder);
+    },
   };
+}
+
+async function waitUntilEnded(folder: string): Promise<void> {
+  const until = performance.now() + EMBEDDED_END_LIMIT_MS;
+  for (;;) {
+    const left = processesIn(folder);
+    if (left.length === 0) return;
+    if (performance.now() > until) throw new Error(`the embedded store did not end: ${left.map(describe).join("; ")}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 /** A session of the product's own driver, renewed where it ended. */
