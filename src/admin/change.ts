@@ -85,7 +85,11 @@ export async function writeChange(
     // The answer was lost with the connection: what stands there tells.
     if (outcome.kind === "unknown") await whenConnected(access.context, access.shard.session, access.target);
     const now = await readDocument(access);
-    if (outcome.kind === "yes" || isOurs(now, version, access.context.author)) return now;
+    if (
+      outcome.kind === "yes" ||
+      isOurs(now, version, { ...next, written: { by: access.context.author, version: version + 1 } })
+    )
+      return now;
     if (outcome.kind === "unsent") throw outcome.error;
     // `unknown` and the version still the same: it may land late; the next try is conditional on the same version, so that one of the two can.
     if (now.version !== version && relevant(now.state) !== relevant(state)) throw changedMeanwhile(state, now.state);
@@ -103,7 +107,7 @@ export async function writeChange(
 function nextState(state: ShardState, change: Change): ShardState {
   const changed = change.apply(state);
   // A document of the original stays one: with a rule alone it would be one of ours that lost all the rest.
-  const next = isOriginals(state) ? changed : { ...changed, rule: change.rule, reason: change.reason };
+  const next = isOriginals(changed) ? changed : { ...changed, rule: change.rule, reason: change.reason };
   // What is broken already is no reason against a change that doesn't break more: it may be the way out.
   const before = checkTransition(state, state, { kind: change.kind }).map(({ message }) => message);
   const violations = checkTransition(state, next, { kind: change.kind }).filter(
@@ -122,8 +126,15 @@ export function broken(violations: readonly Violation[]): ManateeError {
   });
 }
 
-function isOurs({ state, version }: Written, condition: number, author: string): boolean {
-  return version === condition + 1 && state.written?.version === version && state.written.by === author;
+/** Another run of this tool may have written something else in its place: the reason tells them apart. */
+function isOurs({ state, version }: Written, condition: number, sent: ShardState): boolean {
+  return (
+    version === condition + 1 &&
+    state.written?.version === version &&
+    state.written.by === sent.written?.by &&
+    state.rule === sent.rule &&
+    state.reason === sent.reason
+  );
 }
 
 /** What an operator saw when deciding: roles, data, marks. A raised version alone (FENCE) and a changed list of asyncs' data don't matter. */

@@ -40,6 +40,10 @@ export async function restoreState(context: AdminContext, given: Options): Promi
   const options = changeOptions(given);
   if (given.zonename !== undefined && given.history !== undefined)
     throw new WrongUse("options exclude each other: --zonename and --history");
+  if (given.history !== undefined && !/^\d{1,10}$/.test(given.history))
+    throw new WrongUse(
+      `option --history takes a number as manatee-adm history -j shows it (zkSeq), not "${given.history}"`,
+    );
   return withShard(context, await shardTarget(context, given), async (access): Promise<ExitStatus> => {
     const picture = await takePicture(access);
     refuseIfGood(picture);

@@ -69,6 +69,30 @@ describe("takeover --accept-loss (O2)", () => {
     expect(shard.current().version).toBe(1);
   });
 
+  it("makes a document of the original its own, with rule and reason", async () => {
+    const shard = await bereft();
+    const plain = (name: string) => {
+      const { incarnation: _, ...rest } = peer(name);
+      return rest;
+    };
+    const original = {
+      generation: 3,
+      primary: plain("a"),
+      sync: plain("b"),
+      async: [plain("c"), plain("d")],
+      deposed: [],
+      initWal: "0/1",
+    };
+    await shard.put(original, 1);
+    const { out } = await shard.adm("takeover", "--accept-loss", "--dry-run");
+    expect(JSON.parse(out.slice(out.indexOf("\n{") + 1))).toMatchObject({
+      rule: "O2",
+      requires: ["incarnations"],
+      systemIdentifier: SYSTEM,
+      primary: { incarnation: "inc-c" },
+    });
+  });
+
   it("is refused while primary and sync both run, and could acknowledge what would be lost", async () => {
     const shard = await bereft();
     shard.ports["a"] = "open";
