@@ -1,6 +1,6 @@
 // The checkers are checked: with one precaution left out, some story must break an invariant. A checker that sees nothing is worth nothing.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { runScript } from "../../simulation/script.ts";
@@ -9,18 +9,23 @@ import { arbitraryStory } from "./arbitrary-script.ts";
 import { BUGS } from "./planted-bugs.ts";
 
 const FOLDER = new URL("../scenarios/", import.meta.url);
-const stories = readdirSync(FOLDER)
-  .filter((name) => name.endsWith(".txt"))
-  .map((name) => readFileSync(new URL(name, FOLDER), "utf8"));
-const RANDOM_STORIES = 400;
+/** Looked at in this order; then random stories. */
+const stories = [
+  "primary-dies-in-s1-step-1",
+  "former-primary-returns",
+  "sync-restored-older",
+  "promote-async-under-load",
+  "crash-in-promotion-while-hung",
+  "claim-while-primary-wakes",
+].map((name) => readFileSync(new URL(`${name}.txt`, FOLDER), "utf8"));
+const RANDOM_STORIES = 300;
 
 function isViolated(story: string, planted: typeof decide): boolean {
   return /violated/.test(runScript(story, planted).failure ?? "");
 }
 
 test.each(Object.entries(BUGS))("an invariant is violated where %s", { timeout: 180_000 }, (_, plant) => {
-  const planted = plant(decide);
-  if (stories.some((story) => isViolated(story, planted))) return;
+  if (stories.some((story) => isViolated(story, plant(decide)))) return;
   const found = fc.check(
     fc.property(arbitraryStory({ peersMin: 3, peersMax: 3 }), (lines) => !isViolated(lines.join("\n"), plant(decide))),
     { numRuns: RANDOM_STORIES, seed: 1, endOnFailure: true },
