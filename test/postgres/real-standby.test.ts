@@ -91,6 +91,27 @@ describe("a standby", () => {
     await b.until("it streams", streams);
   });
 
+  it("hears from an upstream that lives though nothing is written, and shows the silence of one that does not (D1)", async () => {
+    const silentMs = (seen: PostgresObservation) =>
+      seen.server.kind === "standby" && seen.server.receiver.kind === "streaming"
+        ? seen.server.receiver.silentMs
+        : undefined;
+    const { receiver } = await b.standby();
+    const before = receiver.kind === "streaming" ? receiver.pid : undefined;
+    await b.until("nothing is said for a while", (seen) => (silentMs(seen) ?? 0) > 700);
+    await b.until("it speaks again", (seen) => (silentMs(seen) ?? Infinity) < 700);
+    // On the same connection: it was asked, and answered.
+    expect((await b.standby()).receiver).toMatchObject({ pid: before });
+    const [walsender] = await backendPids(a, `backend_type = 'walsender' and application_name = '${b.self.pgUrl}'`);
+    process.kill(walsender as number, "SIGSTOP");
+    try {
+      await b.until("it is silent, or given up", (seen) => !streams(seen) || (silentMs(seen) ?? 0) > 1800);
+    } finally {
+      process.kill(walsender as number, "SIGCONT");
+    }
+    await b.until("it streams again", (seen) => (silentMs(seen) ?? Infinity) < 700);
+  });
+
   it("shows that replay is paused (T1)", async () => {
     await b.sql("select pg_wal_replay_pause()");
     await b.until("paused", ({ server }) => server.kind === "standby" && server.replayPaused);

@@ -144,8 +144,15 @@ describe("a primary with two standbys", () => {
       code: "PG_HBA_REJECTED",
       remedy: "operator",
     });
+    expect((await a.primary()).settings.gate).toBe("open");
+    // Closed before, it stays closed, and is seen to be.
+    await a.apply({ syncNames: [], gate: "closed" });
+    await a.observe();
+    await expect(a.apply({ syncNames: [], gate: "open" })).rejects.toMatchObject({ code: "PG_HBA_REJECTED" });
+    expect((await a.primary()).settings.gate).toBe("closed");
     await writeFile(hba, before);
     await a.apply({ syncNames: [], gate: "open" });
+    expect((await a.primary()).settings.gate).toBe("open");
   });
 
   it("says which setting can't hold, and where it comes from", async () => {

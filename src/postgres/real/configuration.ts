@@ -17,6 +17,12 @@ const SUPERUSER_CONNECTIONS = 5;
 /** A query on the sync must not delay a takeover for long; zero once it receives from nobody. */
 const STANDBY_DELAY_MS = 1000;
 
+/**
+ * A receiver asks for a sign of life after half of this time without one: so an upstream that lives is never silent for longer than that, and silence
+ * for the suspect time (2 s by default) means something. After all of it the receiver gives the connection up.
+ */
+const RECEIVER_TIMEOUT_MS = 2500;
+
 /** A setting of ours with the reason why it must hold. */
 interface Setting {
   readonly name: string;
@@ -107,7 +113,11 @@ export function reloadableSettings(
     ["primary_slot_name", "", "WAL for peers is bounded by wal_keep_size, not by slots"],
     ["wal_retrieve_retry_interval", "200ms", "the default of 5 s would be added to every failover"],
     ["wal_receiver_status_interval", "1s", "how far a peer is must be known"],
-    ["wal_receiver_timeout", timeout, "silence is noticed"],
+    [
+      "wal_receiver_timeout",
+      `${Math.min(RECEIVER_TIMEOUT_MS, config.walSenderTimeoutMs)}ms`,
+      "an idle upstream shows that it lives",
+    ],
     ["wal_sender_timeout", timeout, "silence is noticed"],
     ["max_standby_streaming_delay", delay, "a query on a standby must not hold up a takeover"],
     ["max_standby_archive_delay", delay, "a query on a standby must not hold up a takeover"],

@@ -141,8 +141,26 @@ class RealPostgres implements PostgresServer {
       this.#postmaster.reload();
       return;
     }
-    await reloadSettings(this.#context, settings);
+    await this.#reload(settings, peers, inForce?.gate ?? "closed");
     if (this.#running?.look) this.#running.look = { ...this.#running.look, settings };
+  }
+
+  /** Rules that PostgreSQL rejects leave the old ones in force: then the files say so again, and what is observed is true. */
+  async #reload(
+    settings: PostgresSettings,
+    peers: readonly ReplicationPeer[],
+    gateBefore: "open" | "closed",
+  ): Promise<void> {
+    try {
+      await reloadSettings(this.#context, settings);
+    } catch (error) {
+      if (errorCode(error) === "PG_HBA_REJECTED" && gateBefore === "closed") {
+        const closed: PostgresSettings = { ...settings, gate: "closed" };
+        await writeSettingsFiles(this.#context, closed, peers);
+        await reloadSettings(this.#context, closed);
+      }
+      throw error;
+    }
   }
 
   async perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void> {
@@ -208,7 +226,6 @@ class RealPostgres implements PostgresServer {
   // --- the server as it is
 
   async #observeServer(): Promise<ServerObservation> {
-    const before = this.#postmaster.process;
     const found = await this.#postmaster.look();
     if (found.kind === "stopped") {
       this.#running = undefined;
@@ -223,7 +240,7 @@ class RealPostgres implements PostgresServer {
       };
     if (this.#running?.pid !== found.pid) {
       this.#running = newRunning(found.pid, found.since);
-      if (before.kind !== "running" && found.adopted) await this.#serverLog.adopt();
+      if (found.adopted) await this.#serverLog.adopt();
     }
     const seen = await this.#look(this.#running);
     await this.#serverLog.read();
