@@ -61,8 +61,8 @@ async function run({ folder, postgres, zookeeper, auto, dev }: Options): Promise
     return await stayUp(stage);
   } catch (error) {
     if (stopping) return false;
-    show.event((error as Error).message, "bad");
     tellLogs(shard, show);
+    show.event((error as Error).message, "bad");
     return false;
   }
 }

@@ -15,6 +15,8 @@ const writers = 4;
 const pauseMs = 8;
 /** An attempt to connect, or an answer, that takes longer is given up. */
 const limitMs = 1_000;
+/** For what is done once, and matters. */
+const patientMs = 10_000;
 
 export class Writer {
   readonly #peers: readonly Peer[];
@@ -52,7 +54,7 @@ export class Writer {
   /** How many of the acknowledged rows that peer does not have. */
   async missingOn(peer: Peer): Promise<number> {
     const goal = this.#ledgers.map(({ high, unsure }) => ({ high, unsure: [...unsure] }));
-    const client = await this.#connect(peer, 10_000);
+    const client = await this.#connect(peer, patientMs);
     try {
       let missing = 0;
       for (const [writer, { high, unsure }] of goal.entries()) {
@@ -114,16 +116,16 @@ export class Writer {
     return undefined;
   }
 
-  async #connect(peer: Peer, statementLimitMs?: number): Promise<pg.Client> {
+  async #connect(peer: Peer, waitMs = limitMs): Promise<pg.Client> {
     const client = new pg.Client({
       host: "127.0.0.1",
       port: peer.pgPort,
       user: "postgres",
       database: "postgres",
       password: this.#password,
-      connectionTimeoutMillis: limitMs,
+      connectionTimeoutMillis: waitMs,
       application_name: "demo",
-      ...(statementLimitMs !== undefined && { query_timeout: statementLimitMs }),
+      query_timeout: waitMs,
     });
     client.on("error", () => undefined);
     try {

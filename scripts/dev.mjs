@@ -3,35 +3,28 @@
 
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { ensureBuild, ensurePackages, root } from "./lib/packages.mjs";
+import { root } from "./lib/packages.mjs";
+import { FOLDER_VARIABLE } from "./lib/folder.mjs";
 import { launch } from "./lib/launch.mjs";
 import { run } from "./lib/say.mjs";
 import { restageCode } from "./lib/stage.mjs";
 
 await run(async () => {
-  ensurePackages();
-  ensureBuild();
   const options = process.argv.slice(2);
+  const args = ["--dev", ...options.filter((option) => option === "--plain")];
+  return launch(
+    { zookeeper: options.includes("--zookeeper"), embedded: options.includes("--embedded"), keep: false, args },
+    compileOnChange,
+  );
+});
+
+/** The compiler is a process of the folder like the others, and ends with them. */
+function compileOnChange(child, { folder, runtime, user }) {
   const compiler = spawn(
     process.execPath,
     [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json", "--watch", "--preserveWatchOutput"],
-    {
-      cwd: root,
-      stdio: ["ignore", "pipe", "inherit"],
-    },
+    { cwd: root, env: { ...process.env, [FOLDER_VARIABLE]: folder }, stdio: ["ignore", "pipe", "inherit"] },
   );
-  try {
-    const args = ["--dev", ...options.filter((option) => option === "--plain")];
-    return await launch(
-      { zookeeper: options.includes("--zookeeper"), embedded: options.includes("--embedded"), keep: false, args },
-      (child, place) => restartOnChange(child, place, compiler),
-    );
-  } finally {
-    compiler.kill();
-  }
-});
-
-function restartOnChange(child, { runtime, user }, compiler) {
   const tell = (message) => child.connected && child.send(message);
   let rounds = 0;
   compiler.stdout.on("data", (chunk) => {

@@ -12,7 +12,7 @@ import { unprivilegedUser } from "./user.mjs";
 
 /**
  * Runs it to its end and leaves nothing. `options`: `zookeeper`, `embedded`, `keep` as the demo's options say; `args`: for main.js.
- * `onStarted(child, runtime, user)` may talk to it. Returns the exit status.
+ * `onStarted(child, { folder, runtime, user })` may talk to it. Returns the exit status.
  */
 export async function launch({ zookeeper, embedded, keep, args }, onStarted = () => undefined) {
   if (process.platform !== "linux") throw new CannotGoOn("Manatee runs on Linux.");
@@ -80,7 +80,7 @@ async function runMain({ folder, user, zookeeper, embedded, args }, onStarted) {
       ...(user && { uid: user.uid, gid: user.gid }),
     },
   );
-  onStarted(child, { runtime, user });
+  onStarted(child, { folder, runtime, user });
   return untilItEnds(child);
 }
 
