@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { mkdir, open, readFile, rename, rm, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
+import { ManateeError } from "../../base/errors.ts";
 
 /** Atomic and durable: whoever reads sees the old content or all of the new. */
 export async function writeDurably(path: string, content: string, mode = 0o600): Promise<void> {
@@ -57,9 +58,19 @@ export async function flushFolder(path: string): Promise<void> {
   }
 }
 
-/** A folder of our own, closed to others. */
+/** A folder of our own, closed to others. Errors: `PG_FOLDER`. */
 export async function makePrivateFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new ManateeError({
+      code: "PG_FOLDER",
+      message: `the folder ${path} can't be made`,
+      remedy: "operator",
+      hint: `Make ${path}, or let the sitter's user write in the folder above it.`,
+      cause,
+    });
+  }
 }
 
 /** Flushes the whole file system under `path`: one call in place of one fsync for each of thousands of files. */
