@@ -61,7 +61,7 @@ export async function restoreState(context: AdminContext, given: Options): Promi
       return 0;
     }
     await confirm(access, options, "refuse");
-    await write(access, picture, state);
+    await write(access, picture, { state, versionAbove: highestVersion(candidates, history, picture) });
     await waitFor(access, given.timeout === undefined ? WAIT_TIMEOUT_MS : given.timeout * 1000, progress);
     return 0;
   });
@@ -214,11 +214,22 @@ function tell({ context }: ShardAccess, { name }: Candidate, state: ShardState):
   context.terminal.note("If a newer document existed that no peer here saw, what was decided in it is undone.");
 }
 
-async function write({ context, shard }: ShardAccess, { view }: Picture, state: ShardState): Promise<void> {
+/** Of the document that was lost, as far as anybody knows. */
+function highestVersion(candidates: readonly Candidate[], history: readonly HistoryEntry[], picture: Picture): number {
+  const reports = Object.values(picture.peers).map(({ report }) => report?.version ?? 0);
+  const written = history.map(({ state }) => state?.written?.version ?? 0);
+  return Math.max(0, history.length, ...candidates.map(({ version }) => version ?? 0), ...reports, ...written);
+}
+
+async function write(
+  { context, shard }: ShardAccess,
+  { view }: Picture,
+  { state, versionAbove }: { state: ShardState; versionAbove: number },
+): Promise<void> {
   const node =
     view.kind === "absent" ? undefined : await shard.session.read(`${shard.path}/state`, { confirmed: true });
   if (node === undefined) await shard.prepare();
-  const outcome = await shard.writeState({ state, version: node?.version, by: context.author });
+  const outcome = await shard.writeState({ state, version: node?.version, versionAbove, by: context.author });
   if (outcome.kind === "yes") return;
   if (outcome.kind === "unsent") throw outcome.error;
   throw new ManateeError({

@@ -34,11 +34,6 @@ export function checkState(state: ShardState): readonly Violation[] {
   must("generation", isWhole(state.generation) && state.generation >= 1, () => `generation is ${state.generation}`);
   for (const id of duplicates(members.map((peer) => peer.id)))
     must("one-role", false, () => `peer ${id} has more than one role`);
-  must(
-    "sync",
-    state.sync !== null || state.oneNodeWriteMode,
-    () => "there is no sync, and one-node-write mode is not set",
-  );
   checkNames(state, must);
   checkTimelines(state, must);
   if (!isOriginals(state)) checkOurs(state, must);

@@ -9,7 +9,7 @@ import {
 } from "../cluster/announcement.ts";
 import { decodeState, encodeState, isOriginals } from "../cluster/codec.ts";
 import type { Announcement, ElectionEntry } from "../cluster/observation.ts";
-import type { PeerAddress, ShardState } from "../cluster/state.ts";
+import type { PeerAddress } from "../cluster/state.ts";
 import type { NodePath, NodeValue, Session, StoreOperation, WriteOutcome } from "../coordination/port.ts";
 import type { Clock, Log } from "../world/port.ts";
 import type { HistoryEntry, ShardStore } from "./port.ts";
@@ -26,6 +26,8 @@ export interface ShardStoreOptions {
 
 /** Of looking again after a refused or unanswered change of the election: others announce at the same time, a handful at most. */
 const ATTEMPTS_MAX = 16;
+/** One request of a store holds about a megabyte, and each skipped version takes some 60 bytes of it. */
+const VERSIONS_SKIPPED_MAX = 10_000;
 /** History entries read at a time. */
 const READS_AT_ONCE = 32;
 /** History entries deleted in one write: well below the store's limit of a request. */
@@ -150,23 +152,27 @@ class Store implements ShardStore {
   async writeState({
     state,
     version,
+    versionAbove = 0,
     by,
     signal,
-  }: {
-    state: ShardState;
-    version: number | undefined;
-    by: string;
-    signal?: AbortSignal;
-  }): Promise<WriteOutcome> {
-    const written = { by, version: version === undefined ? 1 : version + 1 };
+  }: Parameters<ShardStore["writeState"]>[0]): Promise<WriteOutcome> {
+    const path = this.#statePath;
+    const before = version ?? Math.min(versionAbove, VERSIONS_SKIPPED_MAX);
+    const written = { by, version: before + 1 };
     // A document of the original stays one: `written` alone would make it one of ours that lost all the rest.
     const data = bytesOf(encodeState(isOriginals(state) ? state : { ...state, written }));
-    const path = this.#statePath;
-    const first: StoreOperation[] = version === undefined ? [{ kind: "create", path, data }] : [];
+    const nothing = new Uint8Array();
+    const skipped: StoreOperation[] = Array.from({ length: before }, (_, at) => ({
+      kind: "set",
+      path,
+      data: nothing,
+      version: at,
+    }));
+    const first: StoreOperation[] = version === undefined ? [{ kind: "create", path, data: nothing }, ...skipped] : [];
     return await this.session.write(
       [
         ...first,
-        { kind: "set", path, data, version: version ?? 0 },
+        { kind: "set", path, data, version: before },
         { kind: "create", path: `${this.#historyPath}/${state.generation}-`, data, sequential: true },
       ],
       signal && { signal },

@@ -16,6 +16,8 @@ export class RebuildRequest {
   #requested = false;
   #reading = false;
   #readAt: Ms | undefined;
+  /** Grows when a request is fulfilled: what was being read of the file meanwhile is old. */
+  #fulfilled = 0;
   /** The copy that fulfils it. */
   #copy: Incarnation | undefined;
 
@@ -49,6 +51,7 @@ export class RebuildRequest {
     if (data.mark.incarnation !== this.#copy || data.mark.incomplete) return;
     this.#copy = undefined;
     this.#requested = false;
+    this.#fulfilled++;
     this.#world.log.info("rebuild complete");
     void this.#remove();
   }
@@ -66,9 +69,10 @@ export class RebuildRequest {
   }
 
   async #read(): Promise<void> {
+    const fulfilled = this.#fulfilled;
     try {
       const there = (await this.#world.files.read(this.#path)) !== undefined;
-      if (there !== this.#requested) {
+      if (fulfilled === this.#fulfilled && there !== this.#requested) {
         this.#requested = there;
         this.#onChange();
       }

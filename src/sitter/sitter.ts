@@ -172,7 +172,6 @@ export class Sitter implements StatusSource {
   async #round(): Promise<Decision> {
     const observation = this.#observe(await this.#postgres.observe());
     this.#noticeDoubts(observation);
-    this.#rebuild.notice(observation.postgres);
     const decision = this.#decide(observation, this.#memory);
     this.#memory = decision.memory;
     this.#story.tellObservation(observation);
@@ -192,6 +191,7 @@ export class Sitter implements StatusSource {
     const { self, policy, shard } = this.#config;
     const store = this.#store.observe();
     this.#peers.follow(otherPeers({ self, store }));
+    this.#rebuild.notice(postgres);
     this.#rebuild.look();
     return {
       now: clock.now(),

@@ -150,7 +150,7 @@ describe("state restore (B1)", () => {
     expect(err).toContain("Writes the document of aaaaaaaa as generation 8");
     expect(status).toBe(0);
     expect(shard.current()).toMatchObject({
-      version: 1,
+      version: 22,
       json: {
         generation: 8,
         rule: "B1",

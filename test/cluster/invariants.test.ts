@@ -87,7 +87,6 @@ describe("a state", () => {
   test.each<[string, Partial<ShardState>]>([
     ["generation", { generation: 0 }],
     ["one-role", { async: [peer(2, { zoneId: "other", pgUrl: "tcp://x@10.9.9.9:1/x", incarnation: "other" })] }],
-    ["sync", { sync: null }],
     ["peer-id", { async: [peer(3, { id: "three" })] }],
     ["name-length", { async: [peer(3, { pgUrl: `tcp://postgres@10.0.0.3:5432/${"ä".repeat(20)}` })] }],
     ["unique-pg-url", { async: [peer(3, { pgUrl: peer(1).pgUrl.toUpperCase() })] }],

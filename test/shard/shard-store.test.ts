@@ -407,3 +407,22 @@ describe("the watch on a shard", () => {
     expect(calls).toBe(before);
   });
 });
+
+describe("a document restored after it was lost (B1)", () => {
+  test("goes on above the versions of the lost one, with no version in between that a late write would fit", async () => {
+    const { shard } = await open("a");
+    await when(shard.prepare());
+    const outcome = await when(
+      shard.writeState({ state: state({ generation: 7 }), version: undefined, versionAbove: 23, by: "adm" }),
+    );
+    expect(outcome.kind).toBe("yes");
+    const view = await when(shard.readState());
+    expect(view.kind === "document" && [view.version, view.state.generation, view.state.written]).toEqual([
+      24,
+      7,
+      { by: "adm", version: 24 },
+    ]);
+    const late = await when(shard.writeState({ state: state({ generation: 6 }), version: 23, by: "b" }));
+    expect(late.kind).toBe("no");
+  });
+});
