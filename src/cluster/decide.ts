@@ -118,7 +118,7 @@ function notice(obs: Observation, memory: Memory): Memory {
   }
   if (server.kind === "standby") {
     const { receiver, settings } = server;
-    const streaming = receiver.kind === "streaming";
+    const streaming = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
     let waits = noteWait(memory.waits, "receiver", obs.now, !streaming && settings.upstream !== null);
     const failing =
       memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;

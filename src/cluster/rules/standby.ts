@@ -222,7 +222,10 @@ function follow(scene: StandbyScene): Step {
 
 function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "waitingOn" | "operator"> {
   const { role, server, state, obs } = scene;
-  if (server.receiver.kind !== "streaming") {
+  const { receiver } = server;
+  if (receiver.kind === "streaming" && receiver.silentMs >= obs.policy.suspectMs)
+    return { waitingOn: `a word from ${upstream.id}, which is silent` };
+  if (receiver.kind !== "streaming") {
     const long = waited(scene, "receiver") >= obs.policy.opsTimeoutMs * 3;
     return {
       waitingOn: `a connection to ${upstream.id}`,
