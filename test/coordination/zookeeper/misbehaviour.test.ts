@@ -161,7 +161,8 @@ describe("answers", () => {
   }
 
   test.each<[string, (calls: readonly [Asked, Asked]) => void]>([
-    ["out of order", ([, second]) => second.from.answer(second.xid)],
+    // With a body that would pass as the first one's answer.
+    ["out of order", ([, second]) => second.from.answer(second.xid, { body: (to) => node(to) })],
     ["to what was not asked", ([first]) => first.from.answer(999)],
     ["to a ping, which is never sent", ([first]) => first.from.answer(-2)],
     ["shorter than their header", ([first]) => first.from.send(Uint8Array.from([0, 0, 0, 2, 1, 1]))],
@@ -350,6 +351,31 @@ describe("time", () => {
     // A server counts from when it heard; that was not before it was sent.
     expect(lastAlive - heardAt).toBeLessThan(1000);
     expect(lastAlive - heardAt).toBeGreaterThan(800);
+  });
+
+  test("an answered read, which the server gives without its leader, does not move the end of the session", async () => {
+    let greetedAt = 0;
+    let silent = false;
+    const server = await fake({
+      greet: ({ asksFor }) => {
+        if (asksFor !== 0n) return undefined;
+        greetedAt = performance.now();
+        return greeting(1200);
+      },
+      request: (asked) => {
+        silent ||= asked.type === OP.sync;
+        if (asked.type === OP.getData && !silent) asked.from.answer(asked.xid, { body: (to) => node(to) });
+      },
+    });
+    const session = await connected(openSession(server.connectString, { sessionTimeoutMs: 1200 }));
+    let reads = 0;
+    const isSilent = (): boolean => silent;
+    while (!isSilent()) {
+      await Promise.race([session.read("/a").catch(() => {}), until("silent", isSilent)]);
+      reads++;
+    }
+    expect(reads).toBeGreaterThan(1);
+    expect((await untilExpired(session)) - greetedAt).toBeLessThan(1200);
   });
 
   test("timers that come late don't keep a session: whoever asks for the status is told by the clock", async () => {
