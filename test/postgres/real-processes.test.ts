@@ -1,8 +1,8 @@
 // Dying, hanging and orphaned processes of a real server (docs/protocol.md: T2, P1; "hung is not dead").
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { readFile, realpath } from "node:fs/promises";
+import { readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { PostgresSettings } from "../../src/cluster/observation.ts";
 import { eventually, postmasterPid, PostgresBench, startPrimary, type TestPeer } from "../support/postgres.ts";
@@ -76,6 +76,9 @@ describe("a server", () => {
   });
 
   it("that is frozen does not answer, though open connections still do; and is stopped by force within its limit", async () => {
+    // So long that waiting for an orderly end would show.
+    const patient = bench.withConfig(a, { stopLimitMs: 60_000 });
+    await patient.primary();
     const client = await a.connect();
     const pid = await postmasterPid(a);
     process.kill(pid, "SIGSTOP");
@@ -84,10 +87,31 @@ describe("a server", () => {
     expect((await client.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
     await expect(a.apply(OPEN)).rejects.toMatchObject({ code: "PG_UNRESPONSIVE" });
     const began = performance.now();
-    await a.perform({ kind: "stop", mode: "fast" });
-    expect(performance.now() - began).toBeLessThan(a.config.stopLimitMs);
-    expect((await a.observe()).server).toMatchObject({ kind: "stopped", how: "stopped" });
+    await patient.perform({ kind: "stop", mode: "fast" });
+    expect(performance.now() - began).toBeLessThan(patient.config.stopLimitMs / 2);
+    expect((await patient.observe()).server).toMatchObject({ kind: "stopped", how: "stopped" });
     expect(await processesOn(a)).toEqual([]);
+  });
+
+  it("on a disk that hangs counts as unresponsive, and the looks at it come back (T2)", async () => {
+    const mark = `${a.config.dataDir}/manatee.json`;
+    const { data } = await a.observe();
+    const content = await readFile(mark, "utf8");
+    await rm(mark);
+    // Whoever opens a pipe without a writer hangs, as on storage that is frozen.
+    execFileSync("mkfifo", [mark]);
+    try {
+      for (let look = 0; look < 2; look++)
+        expect(await a.observe()).toMatchObject({
+          server: { kind: "unresponsive", reason: expect.stringContaining("disk") as string },
+          data,
+        });
+    } finally {
+      await writeFile(mark, content);
+      await rm(mark);
+      await writeFile(mark, content);
+    }
+    await a.primary();
   });
 
   it("whose backend is frozen is stopped within its limit", async () => {
@@ -118,7 +142,6 @@ describe("a server", () => {
 
   it("is not taken for running when postmaster.pid names a process of somebody else's", async () => {
     await a.perform({ kind: "stop", mode: "immediate" });
-    const { writeFile } = await import("node:fs/promises");
     await writeFile(`${a.config.dataDir}/postmaster.pid`, `${process.pid}\n${a.config.dataDir}\n1\n`);
     const later = a.reopen();
     expect((await later.observe()).server).toMatchObject({ kind: "stopped", how: "not-started" });
@@ -160,7 +183,6 @@ describe("a server", () => {
   });
 
   it("starts with a distribution's configuration that names other folders", async () => {
-    const { writeFile } = await import("node:fs/promises");
     await a.perform({ kind: "stop", mode: "immediate" });
     const file = `${bench.folder}/distribution.conf`;
     await writeFile(

@@ -53,6 +53,9 @@ export function realPostgres(options: RealPostgresOptions): PostgresServer {
 /** PostgreSQL cuts names at this length, and a cut name is no peer's. */
 const NAME_BYTES_MAX = 63;
 
+/** A look is a connection or two, and files: past so many limits of one connection, the disk hangs. */
+const LOOK_LIMITS = 3;
+
 /** What is remembered of the server that runs, from one look to the next. */
 interface Running {
   readonly pid: number;
@@ -74,6 +77,8 @@ class RealPostgres implements PostgresServer {
   #binaries: Promise<Binaries> | undefined;
   #running: Running | undefined;
   #lastObservation: PostgresObservation | undefined;
+  /** The look under way. */
+  #pending: Promise<PostgresObservation> | undefined;
   #lastCheckWall = 0;
 
   constructor({ config, shard, self, log, clock, timers, random }: RealPostgresOptions) {
@@ -108,23 +113,60 @@ class RealPostgres implements PostgresServer {
   }
 
   async observe(): Promise<PostgresObservation> {
+    // A look that hangs is not joined by others: each would take a thread, and there are four. What it finds in the end is old by then.
+    const earlier = this.#pending;
+    const free = earlier === undefined || (await this.#withinLimit(earlier)) !== undefined;
+    this.#pending ??= free ? this.#lookAround().finally(() => (this.#pending = undefined)) : undefined;
+    const seen = free && this.#pending ? await this.#withinLimit(this.#pending) : undefined;
+    this.#lastCheckWall = this.#context.clock.wall();
+    this.#lastObservation = seen ?? this.#withoutDisk();
+    return this.#lastObservation;
+  }
+
+  /** undefined: it has not ended in time, and goes on. */
+  async #withinLimit<T>(look: Promise<T>): Promise<T | undefined> {
+    const { timers, config } = this.#context;
+    let cancel: () => void = () => undefined;
+    const limit = new Promise<undefined>((resolve) => {
+      cancel = timers.after(config.probeLimitMs * LOOK_LIMITS, () => resolve(undefined));
+    });
+    try {
+      return await Promise.race([look, limit]);
+    } finally {
+      cancel();
+    }
+  }
+
+  async #lookAround(): Promise<PostgresObservation> {
+    const { places } = this.#context;
     const major = await this.#findBinaries().then(
       (binaries) => binaries.major,
       () => undefined,
     );
     const server = await this.#observeServer();
-    const { data, forks, hangs } = await this.#observeDisk(major);
-    this.#lastCheckWall = this.#context.clock.wall();
-    const since =
-      this.#lastObservation?.server.kind === "unresponsive"
-        ? this.#lastObservation.server.since
-        : this.#context.clock.now();
-    const seen: ServerObservation =
-      hangs && server.kind !== "stopped"
-        ? { kind: "unresponsive", since, reason: "the disk under the data directory does not answer" }
-        : server;
-    this.#lastObservation = { data, server: seen, job: this.#jobs.job, failure: this.#jobs.failure, forks };
-    return this.#lastObservation;
+    const data = await observeData(places, major).catch((error: unknown) => unreadable(explainError(error)));
+    const forks = await keptForks(places).catch((): string[] => []);
+    return { data, server, job: this.#jobs.job, failure: this.#jobs.failure, forks };
+  }
+
+  /** A disk that hangs must not make the sitter hang: what was seen before stands, and the server counts as unresponsive. */
+  #withoutDisk(): PostgresObservation {
+    const before = this.#lastObservation;
+    const { job, failure } = this.#jobs;
+    const since = before?.server.kind === "unresponsive" ? before.server.since : this.#context.clock.now();
+    const process = this.#postmaster.process;
+    const hangs: ServerObservation = {
+      kind: "unresponsive",
+      since,
+      reason: "the disk under the data directory does not answer",
+    };
+    return {
+      data: before?.data ?? unreadable("it does not answer"),
+      server: process.kind === "stopped" ? process : hangs,
+      job,
+      failure,
+      forks: before?.forks ?? [],
+    };
   }
 
   async applySettings(settings: PostgresSettings, peers: readonly ReplicationPeer[]): Promise<void> {
@@ -304,27 +346,6 @@ class RealPostgres implements PostgresServer {
     };
   }
 
-  /** A disk that hangs must not make the sitter hang: what was seen before stands then, and the server counts as unresponsive. */
-  async #observeDisk(
-    major: number | undefined,
-  ): Promise<{ data: DataObservation; forks: readonly string[]; hangs: boolean }> {
-    const { places, timers, config } = this.#context;
-    const before = this.#lastObservation;
-    const look = Promise.all([
-      observeData(places, major).catch((error: unknown) => unreadable(error)),
-      keptForks(places).catch((): string[] => []),
-    ]).then(([data, forks]) => ({ data, forks, hangs: false }));
-    if (!before) return look;
-    let cancel: () => void = () => undefined;
-    const limit = new Promise<void>((resolve) => (cancel = timers.after(config.probeLimitMs, resolve)));
-    const seen = await Promise.race([
-      look,
-      limit.then(() => ({ data: before.data, forks: before.forks, hangs: true })),
-    ]);
-    cancel();
-    return seen;
-  }
-
   // --- actions
 
   async #stop(mode: "fast" | "immediate", begin: (work: (job: JobHandle) => Promise<void>) => void): Promise<void> {
@@ -434,11 +455,11 @@ class RealPostgres implements PostgresServer {
   }
 }
 
-function unreadable(error: unknown): DataObservation {
+function unreadable(reason: string): DataObservation {
   return {
     kind: "unusable",
     code: "PG_DATA_UNREADABLE",
-    message: `the data directory can't be read (${explainError(error)})`,
+    message: `the data directory can't be read (${reason})`,
     hint: "Look at the storage under the data directory.",
     mark: undefined,
   };
