@@ -15,7 +15,7 @@ import {
   type Step,
   waited,
 } from "../step.ts";
-import { chainOf, type PeerEntry } from "../state.ts";
+import { chainOf, isFrozen, type PeerEntry } from "../state.ts";
 import {
   awaitRaise,
   continueRejoining,
@@ -220,6 +220,12 @@ function follow(scene: StandbyScene): Step {
   };
 }
 
+/** What keeps the primary from taking in whoever follows, until an operator ends it. */
+function hindrance({ state }: Scene): Pick<Step, "operator"> {
+  if (state.oneNodeWriteMode) return { operator: "manatee-adm set-onwm -m off" };
+  return isFrozen(state) ? { operator: "manatee-adm unfreeze -r REASON" } : {};
+}
+
 function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "waitingOn" | "operator"> {
   const { role, server, state, obs } = scene;
   const { receiver } = server;
@@ -232,7 +238,8 @@ function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "w
       ...(long ? { operator: "manatee-adm rebuild, if the log says that the WAL it needs is gone" } : {}),
     };
   }
-  if (role === "none" || role === "deposed") return { waitingOn: `${state.primary.id} to take it into the chain` };
+  if (role === "none" || role === "deposed")
+    return { waitingOn: `${state.primary.id} to take it into the chain`, ...hindrance(scene) };
   if (role === "sync" && !presentAs(obs, state.sync as PeerEntry))
     return { waitingOn: `${state.primary.id} to name it under its new incarnation` };
   return {};
