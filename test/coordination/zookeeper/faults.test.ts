@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Session } from "../../../src/coordination/port.ts";
 import { startZooKeeper, zooKeeperInstalled, type ZooKeeperServer } from "../../support/zookeeper-server.ts";
 import {
+  LONG_SESSIONS,
   bytes,
   closeSessions,
   connected,
@@ -35,7 +36,7 @@ describe.skipIf(!zooKeeperInstalled)("faults of a real ZooKeeper", () => {
 
   beforeAll(async () => {
     folder = await temporaryFolder();
-    server = await startZooKeeper({ dir: folder.path });
+    server = await startZooKeeper({ dir: folder.path, settings: LONG_SESSIONS });
   });
   beforeEach(async () => {
     place = `/faults-${++count}`;
@@ -52,7 +53,7 @@ describe.skipIf(!zooKeeperInstalled)("faults of a real ZooKeeper", () => {
   });
 
   test("killed and started again: the same session, its nodes, and its watches", async () => {
-    const session = await connected(openSession(`${server.connectString}${place}`, { sessionTimeoutMs: 10_000 }));
+    const session = await connected(openSession(`${server.connectString}${place}`, { sessionTimeoutMs: 60_000 }));
     await mine(session);
     const { id } = session;
     let calls = 0;
@@ -72,7 +73,7 @@ describe.skipIf(!zooKeeperInstalled)("faults of a real ZooKeeper", () => {
   });
 
   test("killed in the middle of writes: what was answered is there, what is unknown is there or not, once", async () => {
-    const session = await connected(openSession(`${server.connectString}${place}`, { sessionTimeoutMs: 10_000 }));
+    const session = await connected(openSession(`${server.connectString}${place}`, { sessionTimeoutMs: 60_000 }));
     const outcomes: Promise<string>[] = [];
     for (let i = 0; i < 300; i++) {
       outcomes.push(session.write([{ kind: "create", path: `/n${i}`, data: bytes("") }]).then(word));

@@ -57,6 +57,9 @@ export function keptLog(): KeptLog {
   return log;
 }
 
+/** For a server that is to be restarted: on a busy machine that takes longer than sessions last by default. */
+export const LONG_SESSIONS = { maxSessionTimeout: "60000" };
+
 const opened = new Set<Session>();
 
 /** Opens a session that {@link closeSessions} closes. */

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { digestMd5 } from "../../../src/coordination/zookeeper/sasl.ts";
 import { startZooKeeper, zooKeeperInstalled, type ZooKeeperServer } from "../../support/zookeeper-server.ts";
 import {
+  LONG_SESSIONS,
   bytes,
   closeSessions,
   connected,
@@ -94,7 +95,10 @@ describe.skipIf(!zooKeeperInstalled)("a real ZooKeeper that knows users", () => 
     await writeFile(file, `Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required ${users};\n};\n`);
     server = await startZooKeeper({
       dir: folder.path,
-      settings: { "authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider" },
+      settings: {
+        ...LONG_SESSIONS,
+        "authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+      },
       properties: { "java.security.auth.login.config": file, "zookeeper.sessionRequireClientSASLAuth": "true" },
     });
   });
@@ -117,7 +121,7 @@ describe.skipIf(!zooKeeperInstalled)("a real ZooKeeper that knows users", () => 
 
   test("asks again on each connection, before the watches are set", async () => {
     const place = `${server.connectString}/again`;
-    const session = await connected(openSession(place, { saslDigest: "sitter:secret", sessionTimeoutMs: 10_000 }));
+    const session = await connected(openSession(place, { saslDigest: "sitter:secret", sessionTimeoutMs: 60_000 }));
     await put(session, "/a");
     let calls = 0;
     session.watch("/a", "data", () => calls++);

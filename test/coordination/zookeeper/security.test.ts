@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { TlsFiles } from "../../../src/coordination/zookeeper/dial.ts";
 import { startZooKeeper, zooKeeperInstalled, type ZooKeeperServer } from "../../support/zookeeper-server.ts";
 import {
+  LONG_SESSIONS,
   bytes,
   closeSessions,
   connected,
@@ -59,7 +60,7 @@ describe.skipIf(!zooKeeperInstalled || !existsSync("/usr/bin/openssl"))("securit
     const own = await certificate(folder.path, "authority", "server");
     client = await certificate(folder.path, "authority", "client");
     stranger = await certificate(folder.path, "elsewhere", "stranger");
-    server = await startZooKeeper({ dir: folder.path, tls: own });
+    server = await startZooKeeper({ dir: folder.path, tls: own, settings: LONG_SESSIONS });
   });
   afterEach(closeSessions);
   afterAll(async () => {
@@ -88,7 +89,7 @@ describe.skipIf(!zooKeeperInstalled || !existsSync("/usr/bin/openssl"))("securit
 
   test("who we are is said again on each connection, before the watches", async () => {
     const place = `${server.connectString}/again`;
-    const session = await connected(openSession(place, { digest: "sitter:secret", sessionTimeoutMs: 10_000 }));
+    const session = await connected(openSession(place, { digest: "sitter:secret", sessionTimeoutMs: 60_000 }));
     await put(session, "/a");
     let calls = 0;
     session.watch("/a", "data", () => calls++);
