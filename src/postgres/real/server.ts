@@ -1,8 +1,6 @@
 // PostgreSQL of one peer, really: the driver behind the port. Joins the parts; each of them is in a file of its own.
 
 import { explainError, ManateeError } from "../../base/errors.ts";
-import type { Lsn } from "../../base/lsn.ts";
-import type { Ms } from "../../base/units.ts";
 import type { PostgresAction } from "../../cluster/decision.ts";
 import type {
   DataMark,
@@ -24,12 +22,12 @@ import { errorCode } from "./durable.ts";
 import { keepFork, keptForks } from "./forks.ts";
 import { adoptData, initialise } from "./initialise.ts";
 import { type JobHandle, Jobs } from "./jobs.ts";
-import { type Look, lookAtServer } from "./look.ts";
 import { MarkFile, markMissing } from "./mark.ts";
 import { placesOf } from "./places.ts";
 import { Postmaster } from "./postmaster.ts";
 import { promote } from "./promotion.ts";
 import { describeReport } from "./report.ts";
+import { RunningServer } from "./running-server.ts";
 import { ServerLog } from "./server-log.ts";
 import { checkpoint, endClients, endReceiver, endWalsender, writeMarker } from "./session-actions.ts";
 import { reloadSettings, writeSettingsFiles } from "./settings.ts";
@@ -56,18 +54,6 @@ const NAME_BYTES_MAX = 63;
 /** A look is a connection or two, and files: past so many limits of one connection, the disk hangs. */
 const LOOK_LIMITS = 3;
 
-/** What is remembered of the server that runs, from one look to the next. */
-interface Running {
-  readonly pid: number;
-  /** Since when it is what it is. */
-  since: Ms;
-  kind: "starting" | "unresponsive" | "primary" | "standby";
-  recoveredEnd: Lsn | undefined;
-  commitsWait: boolean;
-  marker: { token: string; lsn: Lsn } | undefined;
-  look: Look | undefined;
-}
-
 class RealPostgres implements PostgresServer {
   readonly #context: Context;
   readonly #jobs: Jobs;
@@ -75,7 +61,7 @@ class RealPostgres implements PostgresServer {
   readonly #serverLog: ServerLog;
   readonly #listeners = new Set<() => void>();
   #binaries: Promise<Binaries> | undefined;
-  #running: Running | undefined;
+  #running: RunningServer | undefined;
   #lastObservation: PostgresObservation | undefined;
   /** The look under way. */
   #pending: Promise<PostgresObservation> | undefined;
@@ -117,6 +103,8 @@ class RealPostgres implements PostgresServer {
     const earlier = this.#pending;
     const free = earlier === undefined || (await this.#withinLimit(earlier)) !== undefined;
     this.#pending ??= free ? this.#lookAround().finally(() => (this.#pending = undefined)) : undefined;
+    // One that fails after its time is nobody's any more.
+    this.#pending?.catch(() => undefined);
     const seen = free && this.#pending ? await this.#withinLimit(this.#pending) : undefined;
     this.#lastCheckWall = this.#context.clock.wall();
     this.#lastObservation = seen ?? this.#withoutDisk();
@@ -174,9 +162,7 @@ class RealPostgres implements PostgresServer {
     const found = await this.#postmaster.look();
     if (found.kind !== "running") throw notRunning("settings can't be applied");
     const changed = await writeSettingsFiles(this.#context, settings, peers);
-    // Of a server that did not answer at the last look nothing is known to be in force.
-    const answers = this.#running?.pid === found.pid && ["primary", "standby"].includes(this.#running.kind);
-    const inForce = answers ? this.#running?.look?.settings : undefined;
+    const inForce = this.#running?.pid === found.pid ? this.#running.settingsInForce : undefined;
     if (!changed && inForce !== undefined && sameSettings(inForce, settings)) return;
     if (this.#running?.kind === "starting") {
       // No session can be opened to check it; the next look after the start shows what is in force.
@@ -184,7 +170,7 @@ class RealPostgres implements PostgresServer {
       return;
     }
     await this.#reload(settings, peers, inForce?.gate ?? "closed");
-    if (this.#running?.look) this.#running.look = { ...this.#running.look, settings };
+    this.#running?.settingsApplied(settings);
   }
 
   /** Rules that PostgreSQL rejects leave the old ones in force: then the files say so again, and what is observed is true. */
@@ -251,7 +237,7 @@ class RealPostgres implements PostgresServer {
     await this.#serverLog.read();
     return describeReport({
       observation: this.#lastObservation,
-      look: this.#running?.look,
+      look: this.#running?.lastLook,
       now: this.#context.clock.now(),
       lastCheckWall: this.#lastCheckWall,
       cancelledWaits: this.#serverLog.cancelledWaits,
@@ -281,69 +267,15 @@ class RealPostgres implements PostgresServer {
         reason: `process ${found.pid} on this data directory was not started by Manatee`,
       };
     if (this.#running?.pid !== found.pid) {
-      this.#running = newRunning(found.pid, found.since);
+      this.#running = new RunningServer(this.#context, found);
       if (found.adopted) await this.#serverLog.adopt();
     }
-    const seen = await this.#look(this.#running);
+    const running = this.#running;
     await this.#serverLog.read();
+    const seen = await running.observe(this.#serverLog.cannotGoOn);
     // It may have ended while it was asked.
     if (this.#postmaster.process.kind === "stopped") return this.#postmaster.process;
     return seen;
-  }
-
-  async #look(running: Running): Promise<ServerObservation> {
-    const { config, timers, clock, local, places } = this.#context;
-    const become = (kind: Running["kind"]) => {
-      if (running.kind !== kind) running.since = clock.now();
-      running.kind = kind;
-    };
-    try {
-      const standbyExpected = running.look?.primary === false;
-      const options = { limitMs: config.probeLimitMs, timers, dataDir: places.dataDir, standbyExpected };
-      // Recovery may end while it is asked.
-      const look =
-        (await lookAtServer(local, options)) ?? (await lookAtServer(local, { ...options, standbyExpected: false }));
-      if (look === undefined) throw new TypeError("an incomplete answer");
-      const before = running.look;
-      running.look = look;
-      become(look.primary ? "primary" : "standby");
-      return look.primary ? this.#describePrimary(running, look, before) : describeStandby(running, look);
-    } catch (error) {
-      // Every slot taken is proof of life: what was known stays true.
-      if (errorCode(error) === "53300" && running.look)
-        return running.look.primary
-          ? this.#describePrimary(running, running.look, running.look)
-          : describeStandby(running, running.look);
-      if (
-        errorCode(error) === "57P03" ||
-        (running.kind === "starting" && ["ENOENT", "ECONNREFUSED"].includes(errorCode(error) ?? ""))
-      ) {
-        become("starting");
-        return { kind: "starting", since: running.since };
-      }
-      become("unresponsive");
-      return { kind: "unresponsive", since: running.since, reason: explainError(error) };
-    }
-  }
-
-  #describePrimary(running: Running, look: Look, before: Look | undefined): ServerObservation {
-    running.recoveredEnd ??= look.wal.end;
-    // Whether commits wait is a flag that the checkpointer sets; it has when it is in its main loop with a list that is not empty.
-    const listBegan =
-      before?.primary === true && before.settings.syncNames.length === 0 && look.settings.syncNames.length > 0;
-    running.commitsWait = (running.commitsWait && !listBegan) || (look.checkpointerIdle && !listBegan);
-    return {
-      kind: "primary",
-      since: running.since,
-      wal: look.wal,
-      recoveredEnd: running.recoveredEnd,
-      commitsWait: running.commitsWait,
-      settings: look.settings,
-      walsenders: look.walsenders,
-      marker: running.marker,
-      clientSessions: look.clientSessions,
-      cannotGoOn: this.#serverLog.cannotGoOn,
-    };
   }
 
   // --- actions
@@ -408,7 +340,7 @@ class RealPostgres implements PostgresServer {
 
   async #writeMarker(token: string): Promise<void> {
     const lsn = await writeMarker(this.#context, token);
-    if (this.#running) this.#running.marker = { token, lsn };
+    this.#running?.markerWritten({ token, lsn });
   }
 
   async #changeMark(change: (mark: DataMark) => DataMark): Promise<void> {
@@ -462,35 +394,6 @@ function unreadable(reason: string): DataObservation {
     message: `the data directory can't be read (${reason})`,
     hint: "Look at the storage under the data directory.",
     mark: undefined,
-  };
-}
-
-function newRunning(pid: number, since: Ms): Running {
-  return {
-    pid,
-    since,
-    kind: "starting",
-    recoveredEnd: undefined,
-    commitsWait: false,
-    marker: undefined,
-    look: undefined,
-  };
-}
-
-function describeStandby(running: Running, look: Look): ServerObservation {
-  const { wal, replayed, caughtUpLocally, replayPaused, settings, receiver, walsenders, clientSessions } = look;
-  running.recoveredEnd = undefined;
-  return {
-    kind: "standby",
-    since: running.since,
-    wal,
-    replayed,
-    caughtUpLocally,
-    replayPaused,
-    settings,
-    receiver,
-    walsenders,
-    clientSessions,
   };
 }
 

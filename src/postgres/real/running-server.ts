@@ -1,0 +1,140 @@
+// The server that runs: looks at it, and what is remembered of it from one look to the next. One object a process.
+
+import { explainError } from "../../base/errors.ts";
+import type { Lsn } from "../../base/lsn.ts";
+import type { Ms } from "../../base/units.ts";
+import type { PostgresSettings, ServerObservation } from "../../cluster/observation.ts";
+import type { Context } from "./context.ts";
+import { errorCode } from "./durable.ts";
+import { type Look, lookAtServer } from "./look.ts";
+
+type Kind = "starting" | "unresponsive" | "primary" | "standby";
+
+/** SQLSTATE of a server that lets nobody in at the moment: it recovers, or it shuts down. */
+const CANNOT_CONNECT_NOW = "57P03";
+const TOO_MANY_CONNECTIONS = "53300";
+
+export class RunningServer {
+  readonly pid: number;
+  readonly #context: Context;
+  #kind: Kind = "starting";
+  /** Since when it is of that kind. */
+  #since: Ms;
+  #look: Look | undefined;
+  #recoveredEnd: Lsn | undefined;
+  #commitsWait = false;
+  #marker: { readonly token: string; readonly lsn: Lsn } | undefined;
+
+  constructor(context: Context, { pid, since }: { pid: number; since: Ms }) {
+    this.#context = context;
+    this.pid = pid;
+    this.#since = since;
+  }
+
+  get kind(): Kind {
+    return this.#kind;
+  }
+
+  /** The last one that was answered. */
+  get lastLook(): Look | undefined {
+    return this.#look;
+  }
+
+  /** As last seen; undefined: it did not answer the last time, so that nothing is known to be in force. */
+  get settingsInForce(): PostgresSettings | undefined {
+    return this.#kind === "primary" || this.#kind === "standby" ? this.#look?.settings : undefined;
+  }
+
+  settingsApplied(settings: PostgresSettings): void {
+    if (this.#look) this.#look = { ...this.#look, settings };
+  }
+
+  markerWritten(marker: { token: string; lsn: Lsn }): void {
+    this.#marker = marker;
+  }
+
+  /** Opens a connection and asks. `cannotGoOn`: what the log says. */
+  async observe(cannotGoOn: string | undefined): Promise<ServerObservation> {
+    try {
+      const before = this.#look;
+      const look = await this.#ask();
+      this.#look = look;
+      this.#become(look.primary ? "primary" : "standby");
+      return this.#describe(look, { before, cannotGoOn });
+    } catch (error) {
+      // Every slot taken is proof of life: what was known stays true.
+      if (errorCode(error) === TOO_MANY_CONNECTIONS && this.#look)
+        return this.#describe(this.#look, { before: this.#look, cannotGoOn });
+      if (this.#isStarting(error)) {
+        this.#become("starting");
+        return { kind: "starting", since: this.#since };
+      }
+      this.#become("unresponsive");
+      return { kind: "unresponsive", since: this.#since, reason: explainError(error) };
+    }
+  }
+
+  async #ask(): Promise<Look> {
+    const { config, timers, local, places } = this.#context;
+    const standbyExpected = this.#look?.primary === false;
+    const options = { limitMs: config.probeLimitMs, timers, dataDir: places.dataDir, standbyExpected };
+    // Recovery may end while it is asked.
+    const look =
+      (await lookAtServer(local, options)) ?? (await lookAtServer(local, { ...options, standbyExpected: false }));
+    if (look === undefined) throw new Error("its answer is incomplete");
+    return look;
+  }
+
+  #isStarting(error: unknown): boolean {
+    const code = errorCode(error) ?? "";
+    if (code === CANNOT_CONNECT_NOW) return !explainError(error).includes("shutting down");
+    // Between its start and its socket.
+    return this.#kind === "starting" && (code === "ENOENT" || code === "ECONNREFUSED");
+  }
+
+  #become(kind: Kind): void {
+    if (this.#kind !== kind) this.#since = this.#context.clock.now();
+    this.#kind = kind;
+  }
+
+  #describe(
+    look: Look,
+    { before, cannotGoOn }: { before: Look | undefined; cannotGoOn: string | undefined },
+  ): ServerObservation {
+    const since = this.#since;
+    const { wal, settings, walsenders, clientSessions } = look;
+    if (!look.primary) {
+      const { replayed, caughtUpLocally, replayPaused, receiver } = look;
+      this.#recoveredEnd = undefined;
+      return {
+        kind: "standby",
+        since,
+        wal,
+        replayed,
+        caughtUpLocally,
+        replayPaused,
+        settings,
+        receiver,
+        walsenders,
+        clientSessions,
+      };
+    }
+    this.#recoveredEnd ??= wal.end;
+    // Whether commits wait is a flag that the checkpointer sets; it has when it is in its main loop with a list that is not empty.
+    const listBegan =
+      before?.primary === true && before.settings.syncNames.length === 0 && settings.syncNames.length > 0;
+    this.#commitsWait = !listBegan && (this.#commitsWait || look.checkpointerIdle);
+    return {
+      kind: "primary",
+      since,
+      wal,
+      recoveredEnd: this.#recoveredEnd,
+      commitsWait: this.#commitsWait,
+      settings,
+      walsenders,
+      marker: this.#marker,
+      clientSessions,
+      cannotGoOn,
+    };
+  }
+}
