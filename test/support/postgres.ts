@@ -207,11 +207,18 @@ export class PostgresBench {
   async cleanUp(): Promise<void> {
     for (const client of this.#clients)
       (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+    const failures: unknown[] = [];
     for (const { postgres } of this.#peers.reverse()) {
-      await postgres.cancelJob();
-      await postgres.perform({ kind: "stop", mode: "immediate" }, []);
-      await postgres.close("leave");
+      try {
+        await postgres.cancelJob();
+        await postgres.perform({ kind: "stop", mode: "immediate" }, []);
+        await postgres.close("leave");
+      } catch (error) {
+        // The others are stopped nevertheless.
+        failures.push(error);
+      }
     }
+    if (failures.length > 0) throw new AggregateError(failures, "servers of this test could not be stopped");
     await rm(this.#folder, { recursive: true, force: true });
   }
 }
