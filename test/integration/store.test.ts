@@ -112,7 +112,7 @@ scenario(
     );
     await sleep(3000);
     expect((await shard.look()).state, "nobody founds a second shard over data").toBeUndefined();
-    const restored = await shard.adm("state", "restore", "-y");
+    const restored = await shard.adm("state", "restore", "-n", before.primary.zoneId, "-y");
     expect(restored, restored.stderr).toMatchObject({ status: 0 });
     await shard.waitForChain();
     const after = await shard.state();
