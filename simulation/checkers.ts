@@ -6,26 +6,43 @@ import type { ShardState } from "../src/cluster/state.ts";
 import type { SimPeer, World } from "./world/types.ts";
 import { describeWal, showWal, shownFork, type SimWal } from "./world/wal.ts";
 
-/** Adds what is violated now to the world's violations. Cheap where nothing has changed. */
+/** Adds what is violated now to the world's violations. WAL that grows lacks nothing that it had: then only what is new is looked at. */
 export function checkWorld(world: World): void {
-  if (!world.dirty) return;
+  const { promised, fresh } = world.clients;
+  const changed = world.dirty || (world.appended && syncQualifiesNewly(world));
+  if (changed) world.violations.push(...violationsOf(world, promised));
+  else if (world.appended) world.violations.push(...checkDivergence(world));
+  const news = fresh.filter((value) => promised.has(value));
+  if (!changed && news.length > 0) world.violations.push(...violationsOf(world, news));
   world.dirty = false;
-  world.violations.push(...violationsOf(world));
+  world.appended = false;
+  fresh.length = 0;
 }
 
-export function violationsOf(world: World): readonly string[] {
-  return [...checkNamed(world), ...checkCopies(world), ...checkDivergence(world)];
+export function violationsOf(world: World, values: Iterable<string> = world.clients.promised): readonly string[] {
+  return [...checkNamed(world, values), ...checkCopies(world, values), ...checkDivergence(world)];
 }
 
-/** Promised values that are not in this WAL. */
-function lackedBy(world: World, wal: SimWal): readonly string[] {
+const qualifiedBefore = new WeakMap<World, boolean>();
+
+function syncQualifiesNewly(world: World): boolean {
+  const { state } = world.store;
+  const sync = state?.sync && peerById(world, state.sync.id);
+  const now = state !== undefined && sync !== null && sync !== undefined && qualifies(sync, state);
+  const before = qualifiedBefore.get(world);
+  qualifiedBefore.set(world, now);
+  return now && before !== true;
+}
+
+/** Values that are not in this WAL. */
+function lackedBy(wal: SimWal, values: Iterable<string>): readonly string[] {
   const lacked: string[] = [];
-  for (const value of world.clients.promised) if (!wal.values.has(value)) lacked.push(value);
+  for (const value of values) if (!wal.values.has(value)) lacked.push(value);
   return lacked;
 }
 
 /** I2, I3: the named primary (with the named data) has all; so has the sync as soon as it may take over. */
-function checkNamed(world: World): readonly string[] {
+function checkNamed(world: World, values: Iterable<string>): readonly string[] {
   const { state } = world.store;
   if (!state) return [];
   const found: string[] = [];
@@ -36,25 +53,28 @@ function checkNamed(world: World): readonly string[] {
     data?.mark &&
     (data.mark.incarnation === state.primary.incarnation || primary.server?.kind === "primary")
   ) {
-    const lost = lackedBy(world, data.wal);
+    const lost = lackedBy(data.wal, values);
     if (lost.length > 0)
       found.push(
-        `I2/I3: ${lost.join(", ")}, ${told(world, lost)}, is not on ${primary.name}, the primary of generation ${state.generation} (${showWal(data.wal)})`,
+        `I2/I3: ${told(world, lost)}, is not on ${primary.name}, the primary of generation ${state.generation} (${showWal(data.wal)})`,
       );
   }
   const sync = state.sync && peerById(world, state.sync.id);
   if (sync?.data && qualifies(sync, state)) {
-    const lacks = lackedBy(world, sync.data.wal);
+    const lacks = lackedBy(sync.data.wal, values);
     if (lacks.length > 0)
       found.push(
-        `I2/I3: ${sync.name}, the sync of generation ${state.generation} (${showWal(sync.data.wal)}), may take over without ${lacks.join(", ")}, ${told(world, lacks)}`,
+        `I2/I3: ${sync.name}, the sync of generation ${state.generation} (${showWal(sync.data.wal)}), may take over without ${told(world, lacks)}`,
       );
   }
   return found;
 }
 
+const TOLD_MAX = 10;
+
 function told(world: World, values: readonly string[]): string {
-  return values.some((value) => world.clients.acknowledged.has(value)) ? "which was acknowledged" : "which was seen";
+  const list = values.length > TOLD_MAX ? [...values.slice(0, TOLD_MAX), "…"] : values;
+  return `${list.join(", ")}, which was ${values.some((value) => world.clients.acknowledged.has(value)) ? "acknowledged" : "seen"}`;
 }
 
 /** T1: whether this sync has the data that the state names, and the generation's beginning. */
@@ -65,16 +85,16 @@ function qualifies(sync: SimPeer, state: ShardState): boolean {
 }
 
 /** I1: what was acknowledged is on two peers, less those whose data a fault took away. */
-function checkCopies(world: World): readonly string[] {
+function checkCopies(world: World, values: Iterable<string>): readonly string[] {
   const { state } = world.store;
   if (!state || state.sync === null || state.oneNodeWriteMode || world.lossesOfData >= 2) return [];
   const single: string[] = [];
-  for (const value of world.clients.promised) {
+  for (const value of values) {
     let copies = world.lossesOfData;
     for (const { data } of world.peers) if (data?.wal.values.has(value)) copies++;
     if (copies < 2 && world.clients.acknowledged.has(value)) single.push(value);
   }
-  return single.length > 0 ? [`I1: ${single.join(", ")}, which was acknowledged, is on one peer only`] : [];
+  return single.length > 0 ? [`I1: ${told(world, single)}, is on one peer only`] : [];
 }
 
 /** Up to the fork that timelines and positions show, WAL is the same everywhere. */

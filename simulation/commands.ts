@@ -174,6 +174,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     run: settleOrOperator,
   },
   run: { usage: "run 5s | run until CONDITION [within 30s]", help: "let time pass", run },
+  "wait-for": {
+    usage: "wait-for CONDITION within 5s",
+    help: "let time pass until it holds, or until the time is over",
+    run: (world, words) => {
+      const within = words.indexOf("within");
+      if (within < 0) throw new ScriptMistake("usage: wait-for CONDITION within 5s");
+      runUntil(world, parseDuration(words[within + 1]), () => holds(world, words.slice(0, within)));
+    },
+  },
   step: { usage: "step [N]", help: "let the next thing happen", run: (world, [n]) => stepTimes(world, Number(n ?? 1)) },
   expect: {
     usage: "expect [not] CONDITION",

@@ -12,7 +12,7 @@ import { appendRecord, walEnd, type WalRecord } from "./wal.ts";
 export function writeRecord(world: World, peer: SimPeer, record: Omit<WalRecord, "id">): Lsn {
   if (!peer.data) throw new Error(`${peer.name} has no data to write to`);
   appendRecord(peer.data.wal, { ...record, id: ++world.counter });
-  world.dirty = true;
+  world.appended = true;
   feedDownstreams(world, peer);
   return walEnd(peer.data.wal);
 }
@@ -70,7 +70,7 @@ function acknowledge(world: World, peer: SimPeer, value: string): void {
   if (!server || !peer.data) return;
   server.visible.add(value);
   clients.acknowledged.set(value, { peer: peer.name, timeline: peer.data.wal.timeline });
-  clients.promised.add(value);
+  promise(world, value);
   if (clients.acceptedLossFor !== undefined && clients.acceptedLossFor !== peer.name) forgive(world, value);
   else if (server.settings.syncNames.length > 0 || clients.acknowledgedOn.has(peer.data.wal.timeline)) {
     const other = clients.acknowledgedOn.get(peer.data.wal.timeline);
@@ -80,22 +80,28 @@ function acknowledge(world: World, peer: SimPeer, value: string): void {
       );
     clients.acknowledgedOn.set(peer.data.wal.timeline, peer.name);
   }
-  world.dirty = true;
-  look(world, peer);
+  if (admitsClients(peer)) see(world, peer, value);
+}
+
+function promise({ clients }: World, value: string): void {
+  if (clients.promised.has(value) || clients.forgiven.has(value)) return;
+  clients.promised.add(value);
+  clients.fresh.push(value);
 }
 
 /** Readers look at whatever they can reach. */
 export function look(world: World, peer: SimPeer): void {
   const server = peer.server;
   if (!server || server.kind !== "primary" || !admitsClients(peer)) return;
+  for (const value of server.visible) see(world, peer, value);
+}
+
+function see(world: World, peer: SimPeer, value: string): void {
   const { clients } = world;
-  for (const value of server.visible) {
-    if (clients.seen.has(value)) continue;
-    clients.seen.add(value);
-    clients.promised.add(value);
-    world.dirty = true;
-    if (clients.acceptedLossFor !== undefined && clients.acceptedLossFor !== peer.name) forgive(world, value);
-  }
+  if (clients.seen.has(value)) return;
+  clients.seen.add(value);
+  promise(world, value);
+  if (clients.acceptedLossFor !== undefined && clients.acceptedLossFor !== peer.name) forgive(world, value);
 }
 
 /** O2: an operator has accepted that this value may be lost. */
@@ -122,7 +128,6 @@ export function reload(world: World, peer: SimPeer, settings: PostgresSettings):
       if (peer.server !== server) return;
       sender.applied = server.settings.syncNames;
       release(world, peer, sender);
-      world.dirty = true;
     });
   }
   if (settings.syncNames.length === 0 && server.kind === "primary")

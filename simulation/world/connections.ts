@@ -96,7 +96,6 @@ function connect(world: World, peer: SimPeer, server: SimServer, receiver: SimRe
   });
   report(world, peer, receiver);
   pump(world, peer);
-  world.dirty = true;
   return true;
 }
 
@@ -142,7 +141,7 @@ function receive(world: World, peer: SimPeer, server: SimServer, receiver: SimRe
   const more = source.data.wal.records.slice(own.records.length, own.records.length + between(world.random, [1, 3]));
   if (more.length === 0) return;
   for (const record of more) appendRecord(own, record);
-  world.dirty = true;
+  world.appended = true;
   report(world, peer, receiver);
   feedDownstreams(world, peer);
   if (source.data.wal.records.length > own.records.length) pump(world, peer);
@@ -180,7 +179,6 @@ function removeSender(world: World, server: SimServer, sender: SimWalsender): vo
   const at = server.senders.indexOf(sender);
   if (at < 0) return;
   server.senders.splice(at, 1);
-  world.dirty = true;
 }
 
 /** A walsender ends at once; its receiver notices, where anything gets through. */

@@ -116,6 +116,7 @@ function servesFrom(
 ): void {
   const { server, data, kind } = at;
   server.kind = "primary";
+  world.dirty = true;
   data.controlState = "production";
   writeRecord(world, peer, { kind, timeline: at.timeline ?? data.wal.timeline, value: undefined });
   server.recoveredEnd = walEnd(data.wal);

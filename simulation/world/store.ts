@@ -157,7 +157,6 @@ export function setAnnouncement(world: World, peer: SimPeer, announcement: Annou
     store.election.push({ peer: peer.address, sequence, announcement, session: session.number });
   }
   store.electionVersion++;
-  world.dirty = true;
   notify(world);
   return true;
 }

@@ -44,6 +44,8 @@ export interface World {
   readonly violations: string[];
   /** Something that the checkers look at has changed. */
   dirty: boolean;
+  /** WAL has grown somewhere, and nothing else. */
+  appended: boolean;
   /** Copies of data that faults took away (a replaced or emptied directory): I1 can't count on those. */
   lossesOfData: number;
   /** How often each rule and action was decided: shows that a test reached them. */
@@ -228,6 +230,8 @@ export interface SimClients {
   readonly seen: Set<string>;
   /** What must never be lost: acknowledged or seen, and not forgiven. */
   readonly promised: Set<string>;
+  /** Those that no checker has looked at yet. */
+  readonly fresh: string[];
   /** Values given up by an operator's forced takeover or restored document. */
   readonly forgiven: Set<string>;
   /** After a forced takeover: only this peer's acknowledgements count until all have read it. */

@@ -17,6 +17,8 @@ export interface SimWal {
   readonly records: WalRecord[];
   readonly past: TimelineSegment[];
   timeline: Timeline;
+  /** Index of the latest record of a checkpoint, a shutdown or a new timeline. */
+  checkpoint: number;
   /** The values of all commits in it. */
   readonly values: Set<string>;
 }
@@ -25,7 +27,7 @@ const FIRST = 0x300_0028n;
 const RECORD_BYTES = 0x60n;
 
 export function emptyWal(): SimWal {
-  return { records: [], past: [], timeline: 1, values: new Set() };
+  return { records: [], past: [], timeline: 1, checkpoint: 0, values: new Set() };
 }
 
 export function lsnAt(index: number): Lsn {
@@ -45,6 +47,7 @@ export function appendRecord(wal: SimWal, record: WalRecord): void {
     wal.past.push({ timeline: wal.timeline, end: walEnd(wal) });
     wal.timeline = record.timeline;
   }
+  if (record.kind !== "commit" && record.kind !== "marker") wal.checkpoint = wal.records.length;
   wal.records.push(record);
   if (record.value !== undefined) wal.values.add(record.value);
 }
@@ -67,8 +70,7 @@ export function describeWal(wal: SimWal): DescribedWal {
 
 /** Where the latest checkpoint record begins. */
 export function checkpointOf(wal: SimWal): Lsn {
-  const at = wal.records.findLastIndex(({ kind }) => kind !== "commit" && kind !== "marker");
-  return lsnAt(Math.max(at, 0));
+  return lsnAt(wal.checkpoint);
 }
 
 /** How many records two WALs share, by what timelines and positions say (pg_rewind's way to find the fork). */

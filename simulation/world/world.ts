@@ -55,6 +55,7 @@ export function createWorld({ seed, decide, policy = {} }: WorldOptions): World 
       acknowledged: new Map(),
       seen: new Set(),
       promised: new Set(),
+      fresh: [],
       forgiven: new Set(),
       acceptedLossFor: undefined,
       acknowledgedOn: new Map(),
@@ -64,6 +65,7 @@ export function createWorld({ seed, decide, policy = {} }: WorldOptions): World 
     journal: [],
     violations: [],
     dirty: false,
+    appended: false,
     lossesOfData: 0,
     coverage: new Map(),
   };

@@ -11,9 +11,31 @@ export interface StoryOptions {
   readonly faultsMax?: number;
 }
 
-/** Time between two faults: some steps of the world, or up to some seconds, mostly short. */
+/** Moments between two steps of a change, at which a fault has to be survived. */
+const MOMENTS = [
+  "rule primary S1",
+  "does primary write-marker",
+  "does primary write",
+  "does primary stop",
+  "does primary promote",
+  "does primary start",
+  "promoting primary",
+  "provisional",
+  "not open primary",
+  "rule sync T1",
+  "does sync mark-claim",
+  "does sync write",
+  "does async copy",
+  "does deposed renew-incarnation",
+  "does deposed keep-fork",
+  "job deposed rewind",
+  "does deposed write",
+];
+
+/** Time between two faults: some steps of the world, or up to some seconds, mostly short; or until one of those moments. */
 const pause: fc.Arbitrary<string> = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 40 }).map((n) => `step ${n}`) },
+  { weight: 4, arbitrary: fc.constantFrom(...MOMENTS).map((moment) => `wait-for ${moment} within 8s`) },
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 800 }).map((ms) => `run ${ms}ms`) },
   { weight: 2, arbitrary: fc.integer({ min: 1, max: 12 }).map((s) => `run ${s}s`) },
 );
@@ -86,15 +108,25 @@ export function arbitraryStory({
     fc
       .record({
         seed: fc.integer({ min: 1, max: 100_000 }),
+        policies: fc.constantFrom(
+          [],
+          [],
+          [],
+          ["policy takeoverAlone true"],
+          ["policy forksKeptMax 1"],
+          ["policy takeoversPerHourMax 2"],
+        ),
+        writer: fc.constantFrom("writer 150ms", "writer 30ms"),
         before: fc.array(fc.tuple(pause, faultOf(peers)), { maxLength: faultsMax, size: "max" }),
         loss: loss(peers),
         after: fc.array(fc.tuple(pause, faultOf(peers)), { maxLength: Math.floor(faultsMax / 2), size: "max" }),
         last: pause,
       })
-      .map(({ seed, before, loss, after, last }) => [
+      .map(({ seed, policies, writer, before, loss, after, last }) => [
         `seed ${seed}`,
         ...(peers === 1 ? ["policy oneNodeWriteMode true", "shard 1", "run 5s"] : [`shard ${peers}`]),
-        "writer 150ms",
+        ...policies,
+        writer,
         ...before.flat(),
         ...loss,
         ...after.flat(),
