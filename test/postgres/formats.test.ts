@@ -1,6 +1,9 @@
 // The formats of PostgreSQL that the driver reads and writes by itself.
 
 import { createHash } from "node:crypto";
+import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { lsn } from "../../src/base/lsn.ts";
@@ -10,7 +13,7 @@ import { crc32c } from "../../src/postgres/real/crc32c.ts";
 import { gateIn, hbaContent } from "../../src/postgres/real/hba.ts";
 import { manifestProblem } from "../../src/postgres/real/manifest.ts";
 import { parseMark } from "../../src/postgres/real/mark.ts";
-import { parseLogLine, reasonNotToGoOn } from "../../src/postgres/real/server-log.ts";
+import { parseLogLine, reasonNotToGoOn, ServerLog } from "../../src/postgres/real/server-log.ts";
 import { type TarEntry, TarReader } from "../../src/postgres/real/tar.ts";
 import { parseHistory } from "../../src/postgres/real/timeline-history.ts";
 
@@ -170,6 +173,49 @@ describe("the server's log", () => {
   ])("says whether the server can go on: %s (T2)", (text, stops) => {
     const message = parseLogLine(text);
     expect(message && reasonNotToGoOn(message) !== undefined).toBe(stops);
+  });
+});
+
+describe("following the server's log", () => {
+  it("tells a message that repeats once a minute, counts what matters, and forgets at a new start", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "manatee-log-"));
+    try {
+      const path = join(folder, "server.log");
+      const told: string[] = [];
+      const silent = () => undefined;
+      const log = {
+        trace: silent,
+        debug: silent,
+        info: silent,
+        warn: (text: string) => void told.push(text),
+        error: (text: string) => void told.push(text),
+        child: () => log,
+      };
+      let now = 0;
+      const serverLog = new ServerLog(path, { log, clock: { now: () => now, wall: () => now } });
+      const say = (rest: string) => appendFile(path, `2026-01-02 03:04:05.678 UTC [42] ${rest}\n`);
+      await serverLog.read();
+      for (let i = 0; i < 3; i++) await say("walreceiver 08006 FATAL:  could not connect to the primary server");
+      await serverLog.read();
+      expect(told).toEqual(["PostgreSQL says"]);
+      now = 60_000;
+      await say("walreceiver 08006 FATAL:  could not connect to the primary server");
+      await say("client backend 28P01 FATAL:  password authentication failed");
+      await serverLog.read();
+      expect(told).toHaveLength(2);
+      await say("checkpointer 53100 PANIC:  could not write to file: No space left on device");
+      await say("client backend 01000 WARNING:  canceling wait for synchronous replication due to user request");
+      await serverLog.read();
+      expect(told).toHaveLength(4);
+      expect(serverLog.cannotGoOn).toContain("No space left");
+      expect(serverLog.cancelledWaits).toBe(1);
+      expect(serverLog.lastWords()).toContain("No space left");
+      await serverLog.begin();
+      expect(serverLog.cannotGoOn).toBeUndefined();
+      expect(serverLog.cancelledWaits).toBe(0);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 });
 

@@ -1,14 +1,16 @@
 // Reads the server's log as it grows: what must reach the sitter's log, and what the observation says of it.
 
 import { copyFile, open, stat, truncate } from "node:fs/promises";
-import type { Bytes } from "../../base/units.ts";
-import type { Log } from "../../world/port.ts";
+import type { Bytes, Ms } from "../../base/units.ts";
+import type { Clock, Log } from "../../world/port.ts";
 import { isMissing } from "./durable.ts";
 
 /** At this size the log is set aside (one older file is kept) and begins anew. */
 const LOG_SIZE_MAX: Bytes = 64 * 1024 ** 2;
 /** Read at once at most; of a log that grew by more, the end counts. */
 const READ_MAX: Bytes = 1024 ** 2;
+/** A wait is told again each minute. */
+const REPEAT_MS: Ms = 60_000;
 /** Of the last words told in an error. */
 const LAST_WORDS = 4;
 
@@ -49,6 +51,9 @@ export function reasonNotToGoOn({ severity, sqlState, message }: ServerMessage):
 export class ServerLog {
   readonly #path: string;
   readonly #log: Log;
+  readonly #clock: Clock;
+  /** When a message of that kind was last told. */
+  readonly #told = new Map<string, Ms>();
   #offset: Bytes = 0;
   #partial = "";
   #recent: string[] = [];
@@ -56,9 +61,10 @@ export class ServerLog {
   #cancelledWaits = 0;
   #reading: Promise<void> = Promise.resolve();
 
-  constructor(path: string, log: Log) {
+  constructor(path: string, { log, clock }: { log: Log; clock: Clock }) {
     this.#path = path;
     this.#log = log;
+    this.#clock = clock;
   }
 
   get cannotGoOn(): string | undefined {
@@ -129,8 +135,18 @@ export class ServerLog {
     if (reason !== undefined) {
       this.#cannotGoOn ??= reason;
       if (tell) this.#log.error("PostgreSQL can't go on", { ...message });
-    } else if (tell && message.severity === "FATAL" && !isRefusedClient(message))
+    } else if (tell && message.severity === "FATAL" && !isRefusedClient(message) && this.#isNews(message))
       this.#log.warn("PostgreSQL says", { ...message });
+  }
+
+  /** A receiver whose upstream is away says so five times a second. */
+  #isNews({ backend, sqlState }: ServerMessage): boolean {
+    const kind = `${backend} ${sqlState}`;
+    const now = this.#clock.now();
+    const before = this.#told.get(kind);
+    if (before !== undefined && now - before < REPEAT_MS) return false;
+    this.#told.set(kind, now);
+    return true;
   }
 
   /** The server holds it open in append mode: cut to nothing, it goes on at the beginning. */

@@ -74,7 +74,7 @@ class RealPostgres implements PostgresServer {
     };
     this.#postmaster = new Postmaster({ places, port: config.port, clock, timers, onChange });
     this.#jobs = new Jobs({ clock, log, onChange });
-    this.#serverLog = new ServerLog(places.serverLog, log);
+    this.#serverLog = new ServerLog(places.serverLog, { log, clock });
     const local = { host: places.socketDir, port: config.port, user: config.superuser, database: "postgres" };
     this.#context = {
       config,
