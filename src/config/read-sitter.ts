@@ -86,7 +86,7 @@ function build(
     healthCheckIntervalMs,
     peerProbeLimitMs: data.peerProbeLimitMs ?? DEFAULTS.peerProbeLimitMs,
     statusHost: data.statusHost ?? data.ip,
-    statusPort: data.statusPort ?? postgres.port + 1,
+    statusPort: postgres.port + 1,
     registrar: { enabled: data.registrar?.enabled ?? true, ttlSeconds: data.ttl ?? DEFAULTS.ttlSeconds },
     historyKept: data.historyKept ?? DEFAULTS.historyKept,
     stateDir,
@@ -181,13 +181,9 @@ function addressOf(
       key: `${key}.url`,
       message: `names ${url.ip}, ip is ${data.ip}: clients without a state use ${data.ip}`,
     });
-  for (const [name, other] of [
-    ["backupPort", backupPort],
-    ["statusPort", data.statusPort],
-  ] as const)
-    if (other === pgPort)
-      problems.push({ key: name, message: `is PostgreSQL's port, ${pgPort}`, hint: "choose another" });
-  if (backupPort === (data.statusPort ?? pgPort + 1))
+  if (backupPort === pgPort)
+    problems.push({ key: "backupPort", message: `is PostgreSQL's port, ${pgPort}`, hint: "choose another" });
+  if (backupPort === pgPort + 1)
     problems.push({
       key: "backupPort",
       message: `is the status service's port, ${backupPort}`,

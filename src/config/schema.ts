@@ -241,12 +241,7 @@ export const sitterSchema = z.strictObject({
   ),
   postgresPort: key(postgresPort, "PostgreSQL's port.", `the port in \`postgres.url\`, else ${D.postgresPort}`),
   backupPort: key(port, "The backup server's port; part of the peer's id.", D.backupPort),
-  statusPort: key(
-    port,
-    "The status service's port. Other peers and the tools ask at `postgresPort` + 1: change it for tests only.",
-    "`postgresPort` + 1",
-  ),
-  statusHost: key(text, "The status service's address; `0.0.0.0` is all.", "`ip`"),
+  statusHost: key(text, "The status service's address; `0.0.0.0` is all. Its port is `postgresPort` + 1.", "`ip`"),
   ttl: key(seconds, "Seconds that service discovery may keep the primary's address.", D.ttlSeconds),
   registrar: key(registrar, "Service discovery."),
   zkCfg: key(zkCfg, "ZooKeeper."),

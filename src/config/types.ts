@@ -77,7 +77,7 @@ export interface SitterConfig {
   readonly healthCheckIntervalMs: Ms;
   /** Of one question to a neighbour. */
   readonly peerProbeLimitMs: Ms;
-  /** Address of the status service; its port is the PostgreSQL port + 1 unless configured. */
+  /** Address of the status service; its port is the PostgreSQL port + 1, where neighbours and tools ask. */
   readonly statusHost: string;
   readonly statusPort: number;
   /** Writes the registrar node (service discovery) while primary; `ttlSeconds` goes into it. */

@@ -21,7 +21,7 @@ export function listen(app: Hono, { host, port }: { host: string; port: number }
           code: "STATUS_PORT_UNUSABLE",
           message: `cannot listen on ${host}:${port} for the status service`,
           remedy: "operator",
-          hint: "See what listens there (a second sitter?), or set ip, statusHost or statusPort to an address of this machine.",
+          hint: "See what listens there (a second sitter?), or set ip or statusHost to an address of this machine.",
           cause,
         }),
       ),
