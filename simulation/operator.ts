@@ -123,6 +123,7 @@ export function restoreState(world: World, peer: SimPeer): boolean {
 }
 
 function forgiveLost(world: World, peer: SimPeer): void {
-  for (const value of [...world.clients.promised]) if (!peer.data?.wal.values.has(value)) forgive(world, value);
+  const promised = Array.from(world.clients.promised);
+  for (const value of promised) if (!peer.data?.wal.values.has(value)) forgive(world, value);
   world.clients.acceptedLossFor = peer.name;
 }

@@ -197,7 +197,8 @@ export function endSender(world: World, peer: SimPeer, server: SimServer, sender
 
 /** Both ends of every connection of a server that ends or changes its timeline. */
 export function closeConnections(world: World, peer: SimPeer, server: SimServer): void {
-  for (const sender of [...server.senders]) endSender(world, peer, server, sender);
+  const senders = server.senders.slice();
+  for (const sender of senders) endSender(world, peer, server, sender);
   const receiver = server.receiver;
   server.receiver = undefined;
   if (!receiver || receiver.kind !== "streaming") return;

@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 
-const PEERS = "ABCDE";
+const PEERS = ["A", "B", "C", "D", "E"];
 
 export interface StoryOptions {
   readonly peersMin?: number;
