@@ -83,6 +83,7 @@ export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
       },
     );
     tar.finish();
+    await files.settle();
   } catch (error) {
     over = true;
     stall.end();
@@ -142,6 +143,10 @@ function backupCommand(tagged: boolean): string {
     : "BASE_BACKUP LABEL 'manatee' PROGRESS FAST WAL NOWAIT MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'";
 }
 
+/** Files up to this size are held whole; so many are being written at once. */
+const SMALL_MAX: Bytes = 256 * 1024;
+const SMALL_AT_ONCE = 16;
+
 /** Writes entries below a folder; nothing leaves it. */
 class FileWriter implements TarSink {
   readonly all = new Map<string, ReceivedFile>();
@@ -153,6 +158,10 @@ class FileWriter implements TarSink {
   #crc = 0;
   #size = 0;
   #isFile = false;
+  /** Content of a small file, which is written at once, beside others: a database is a thousand of them. */
+  #small: Buffer[] | undefined;
+  readonly #writes = new Set<Promise<void>>();
+  readonly #folders = new Set<string>();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -167,13 +176,17 @@ class FileWriter implements TarSink {
     this.#size = 0;
     const target = join(this.#folder, this.#path);
     if (entry.kind === "folder") {
-      if (this.#path !== ".") await mkdir(target, { recursive: true, mode: 0o700 });
+      await this.#makeFolder(target);
       return;
     }
     if (entry.kind === "link") throw new Error(`the copy holds a link: ${entry.path}`);
     // The source's mark would make this peer's data pass for the source's. It is verified like the rest, and not written.
     if (this.#path === MARK_FILE) return;
-    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    await this.#makeFolder(dirname(target));
+    if (entry.size <= SMALL_MAX) {
+      this.#small = [];
+      return;
+    }
     this.#file = createWriteStream(target, { mode: 0o600 });
     this.#file.on("error", (error) => (this.#failure ??= error));
   }
@@ -183,13 +196,16 @@ class FileWriter implements TarSink {
     this.#crc = crc32c(chunk, this.#crc);
     this.#size += chunk.length;
     this.received += chunk.length;
-    if (this.#file && !this.#file.write(chunk)) await once(this.#file, "drain");
+    if (this.#small) this.#small.push(chunk);
+    else if (this.#file && !this.#file.write(chunk)) await once(this.#file, "drain");
   }
 
   async end(): Promise<void> {
     if (!this.#isFile) return;
-    const file = this.#file;
+    const [file, small] = [this.#file, this.#small];
     this.#file = undefined;
+    this.#small = undefined;
+    if (small) await this.#writeSmall(join(this.#folder, this.#path), Buffer.concat(small));
     if (file) {
       file.end();
       await once(file, "close");
@@ -198,11 +214,34 @@ class FileWriter implements TarSink {
     this.all.set(this.#path, { size: this.#size, crc32c: this.#crc });
   }
 
+  /** Throws where a file could not be written. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#writes);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Resolves when nothing is written any more. */
   async abandon(): Promise<void> {
+    await Promise.all(this.#writes);
     const file = this.#file;
     if (!file || file.closed) return;
     file.destroy();
     await once(file, "close").catch(() => undefined);
+  }
+
+  async #writeSmall(target: string, content: Buffer): Promise<void> {
+    const write = writeFile(target, content, { mode: 0o600 }).catch((error: unknown) => {
+      this.#failure ??= error;
+    });
+    this.#writes.add(write);
+    void write.finally(() => this.#writes.delete(write));
+    if (this.#writes.size >= SMALL_AT_ONCE) await Promise.race(this.#writes);
+  }
+
+  async #makeFolder(path: string): Promise<void> {
+    if (this.#folders.has(path)) return;
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    this.#folders.add(path);
   }
 }
 
