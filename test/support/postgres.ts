@@ -171,7 +171,7 @@ export class PostgresBench {
       },
       async perform(action) {
         await postgres.perform(action, peers());
-        const observation = await peer.until(`${action.kind} is over`, ({ job }) => job === undefined, 60_000);
+        const observation = await peer.until(`${action.kind} is over`, ({ job }) => job === undefined, 100_000);
         if (observation.failure?.action === action.kind)
           throw Object.assign(new Error(`${action.kind} failed: ${observation.failure.message}`), {
             code: observation.failure.code,
