@@ -61,7 +61,13 @@ scenario(
     await primary.killPostgres();
     await shard.waitForWritesOn(primary, 60_000);
     expect((await shard.state()).primary.id).toBe(before.primary.id);
-    await shard.query(sync, "SELECT pg_wal_replay_resume()");
+    // It may be closed to clients for a moment, on its way back into the chain.
+    await shard.waitFor("replay goes on", () =>
+      shard.query(sync, "SELECT pg_wal_replay_resume()").then(
+        () => true,
+        () => false,
+      ),
+    );
     await shard.waitForChain();
     await shard.check();
   },
