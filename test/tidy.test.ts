@@ -219,6 +219,12 @@ describe("documents in step with the code", () => {
   });
 });
 
+test("no test runs alone or is switched off", () => {
+  const pattern = /\b(?:test|it|describe|scenario)\.(?:only|skip|todo)\b/;
+  expect(tests.filter(({ code }) => pattern.test(withoutStrings(code))).map(({ path }) => path)).toEqual([]);
+  expect(pattern.test("test.only(")).toBe(true);
+});
+
 test("sizes: files and functions where a second idea may hide are listed, not refused", () => {
   const long = [...sources, ...tests].flatMap(({ path, text }) => {
     const lines = text.split("\n").length;
@@ -370,19 +376,16 @@ function importsOf(code: string): string[] {
   return [...code.matchAll(pattern)].map((match) => (match[2] ?? match[4]) as string);
 }
 
-/** Top-level functions and methods of more than 70 lines, by indentation (the formatter keeps that honest). */
+/** Functions and methods of more than 70 lines, by indentation (the formatter keeps that honest). */
 function longFunctions(text: string): string[] {
   const lines = text.split("\n");
-  const found: string[] = [];
-  for (const [index, line] of lines.entries()) {
-    const opens =
-      /^(\s*)(?:export )?(?:default )?(?:async )?(?:function\b|(?:static |private |readonly )*[\w#]+\([^)]*\)[^;]*\{$|const \w+ = (?:async )?\([^)]*\).*=> \{$)/.exec(
-        line,
-      );
-    if (!opens || !line.trimEnd().endsWith("{")) continue;
-    const end = lines.indexOf(`${opens[1]}}`, index + 1);
-    const length = end - index + 1;
-    if (end > 0 && length > 70) found.push(`line ${index + 1}: ${length} lines`);
-  }
-  return found;
+  const opening =
+    /^(\s*)(?:export )?(?:default )?(?:static |private |readonly )*(?:async )?(?:function\b.*|(?!(?:if|for|while|switch|catch)\b)[\w#]+\([^()]*\)(?:: [^={]+)?|const \w+ = (?:async )?\([^()]*\)[^=]*=>) \{$/;
+  return lines.flatMap((line, start) => {
+    const indent = opening.exec(line)?.[1];
+    if (indent === undefined) return [];
+    const end = lines.findIndex((other, i) => i > start && other.startsWith(`${indent}}`));
+    const length = end - start + 1;
+    return end > 0 && length > 70 ? [`line ${start + 1}: ${length} lines`] : [];
+  });
 }
