@@ -264,6 +264,16 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     help: "A's next write lands, and A is not told",
     run: onPeer((_, peer) => void (peer.faults.loseAnswer = true)),
   },
+  "refuse-write": {
+    usage: "refuse-write A",
+    help: "A's next write to the store is never sent, and A knows",
+    run: onPeer((_, peer) => void (peer.faults.refuseWrite = true)),
+  },
+  "fail-settings": {
+    usage: "fail-settings A",
+    help: "A's next change of settings takes effect, and is reported as failed",
+    run: onPeer((_, peer) => void (peer.faults.failSettings = true)),
+  },
   "land-late": {
     usage: "land-late A 3s",
     help: "A is told nothing of its next write, which lands that much later",

@@ -9,8 +9,8 @@ import { freshData } from "./world/jobs.ts";
 import { endServer } from "./world/postgres.ts";
 import { endSitter, startSitter, wakeSitter } from "./world/sitter.ts";
 import { connectSession, expireSession, loseContact, noticeCutOff } from "./world/store.ts";
-import type { SimPeer, World } from "./world/types.ts";
-import { cutWal, walEnd } from "./world/wal.ts";
+import type { SimData, SimPeer, World } from "./world/types.ts";
+import { appendRecord, cutWal, walEnd } from "./world/wal.ts";
 
 const NOTICE_MS: readonly [Ms, Ms] = [5, 500];
 
@@ -187,7 +187,7 @@ export function replaceData(world: World, peer: SimPeer, by: Replacement): void 
   if (data) world.lossesOfData++;
   world.dirty = true;
   if (by === "empty") peer.data = undefined;
-  else if (by === "foreign") peer.data = freshData(world, undefined);
+  else if (by === "foreign") peer.data = operatorsDatabase(world);
   else if (data) {
     const mark = data.mark && {
       ...data.mark,
@@ -199,6 +199,13 @@ export function replaceData(world: World, peer: SimPeer, by: Replacement): void 
   }
 }
 
+/** A database without a mark, that holds something. */
+function operatorsDatabase(world: World): SimData {
+  const data = freshData(world, undefined);
+  appendRecord(data.wal, { id: ++world.counter, timeline: 1, kind: "commit", value: "legacy" });
+  return data;
+}
+
 // --- the end of all faults
 
 /** Hosts, links, sessions and processes are well again from now on. */
@@ -208,6 +215,8 @@ export function healAll(world: World): void {
   for (const peer of world.peers) {
     Object.assign(peer.faults, {
       loseAnswer: false,
+      refuseWrite: false,
+      failSettings: false,
       landLateMs: undefined,
       delayWritesMs: 0,
       lagMs: 0,

@@ -127,12 +127,18 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
   });
 }
 
+/** What is there goes first, before anything is known of the source: it must have been kept, or be worth nothing. */
 export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAction, { kind: "copy" }>): void {
   const refuse = (message: string): void => fail(world, peer, { action: "copy", code: "PG_COPY_FAILED", message });
   if (peer.server) return refuse("the server is running");
   const job = beginJob(world, peer, "copy");
   schedule(world, [20, 200], `${peer.name}: base backup begins`, () => {
     if (!job.current()) return;
+    const replaced = peer.data?.cutShort === undefined ? peer.data?.wal : undefined;
+    if (replaced) checkOnlyCopy(world, peer, replaced);
+    const data = emptied(peer, action);
+    peer.data = data;
+    world.dirty = true;
     const source = sourceOf(world, peer, action.from);
     const begun = source?.server;
     const kind = begun?.kind;
@@ -140,26 +146,7 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
       job.end();
       return refuse(`can't read from ${action.from.pgUrl}`);
     }
-    const replaced = peer.data?.cutShort === undefined ? peer.data?.wal : undefined;
-    if (replaced) checkOnlyCopy(world, peer, replaced);
-    const mark: DataMark = {
-      ...newMark(action.incarnation, false),
-      incomplete: true,
-      source: action.from.id,
-      lastDocument: peer.data?.mark?.lastDocument,
-    };
-    const { systemIdentifier } = source.data;
-    const data: SimData = {
-      mark,
-      systemIdentifier,
-      controlState: "other",
-      wal: emptyWal(),
-      standbySignal: true,
-      unfinished: undefined,
-      cutShort: "copy",
-    };
-    peer.data = data;
-    world.dirty = true;
+    data.systemIdentifier = source.data.systemIdentifier;
     schedule(world, [800, 1_600], `${peer.name}: base backup ends`, () => {
       if (!job.current() || peer.data !== data) return job.end();
       job.end();
@@ -168,7 +155,7 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
       if (!source.data || now !== begun || now?.kind !== kind) return refuse(`lost ${action.from.pgUrl}`);
       if (replaced) checkThrownAway(world, peer, source.data.wal, replaced);
       data.wal = copyWal(source.data.wal);
-      data.mark = { ...mark, lastDocument: data.mark?.lastDocument, incomplete: false };
+      if (data.mark) data.mark = { ...data.mark, incomplete: false };
       data.controlState = "recovery";
       data.cutShort = undefined;
       world.dirty = true;
@@ -177,6 +164,20 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
       tell(world, `${peer.name}: has copied ${source.name}`);
     });
   });
+}
+
+/** The directory when a copy begins: a mark, and no database. */
+function emptied(peer: SimPeer, { from, incarnation }: Extract<PostgresAction, { kind: "copy" }>): SimData {
+  const lastDocument = peer.data?.mark?.lastDocument;
+  return {
+    mark: { ...newMark(incarnation, false), incomplete: true, source: from.id, lastDocument },
+    systemIdentifier: "",
+    controlState: "other",
+    wal: emptyWal(),
+    standbySignal: true,
+    unfinished: undefined,
+    cutShort: "copy",
+  };
 }
 
 /** Whatever may be an only copy: content that is neither kept nor on another peer (I5). */

@@ -165,6 +165,10 @@ function applySettings(world: World, { peer, sitter, decision }: Acting, then: (
   continueAfter(world, { peer, sitter, delay: [5, 40], what: "reloads" }, () => {
     if (peer.server !== server || server.frozen) return then(false);
     reload(world, peer, settings);
+    if (peer.faults.failSettings) {
+      peer.faults.failSettings = false;
+      return then(false);
+    }
     continueAfter(world, { peer, sitter, delay: [1, 20], what: "checks its settings" }, () =>
       then(peer.server === server),
     );

@@ -119,7 +119,9 @@ export function readSoon(world: World, peer: SimPeer): void {
 function rememberDocument(peer: SimPeer, view: { state: ShardState; version: number }): void {
   const mark = peer.data?.mark;
   if (!peer.data || !mark || mark.lastDocument?.version === view.version) return;
-  peer.data.mark = { ...mark, lastDocument: { version: view.version, json: plain(view.state) } };
+  const json = plain(view.state);
+  const founding = mark.founding && !json.includes(mark.incarnation);
+  peer.data.mark = { ...mark, founding, lastDocument: { version: view.version, json } };
 }
 
 function newestNodes(world: World): SimSitter["election"] {
@@ -181,6 +183,11 @@ export function sendWrite(world: World, peer: SimPeer, action: StoreAction): voi
   };
   if (!reachesStore(world, peer))
     return schedule(world, [500, 2_000], `${peer.name}: no answer from the store`, () => answer("unknown"));
+  if (peer.faults.refuseWrite) {
+    peer.faults.refuseWrite = false;
+    sitter.lastWrite = { ...sent, outcome: "no" };
+    return;
+  }
   const late = peer.faults.landLateMs;
   const lost = peer.faults.loseAnswer || late !== undefined;
   peer.faults.landLateMs = undefined;

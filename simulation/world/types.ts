@@ -83,6 +83,10 @@ export interface ArmedFaults {
   loseAnswer: boolean;
   /** The next write is given up by its connection and lands this much later. */
   landLateMs: Ms | undefined;
+  /** The next write is never sent: there was no room on the connection, or none at all. */
+  refuseWrite: boolean;
+  /** The next settings are written and reloaded, and reported as failed. */
+  failSettings: boolean;
   /** All writes take this much longer. */
   delayWritesMs: Ms;
   /** What is read of the store is this old at least. */
@@ -99,7 +103,7 @@ export interface SimFork {
 
 export interface SimData {
   mark: DataMark | undefined;
-  readonly systemIdentifier: string;
+  systemIdentifier: string;
   controlState: "production" | "shutdown" | "recovery" | "other";
   wal: SimWal;
   standbySignal: boolean;

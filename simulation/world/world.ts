@@ -100,6 +100,8 @@ export function addPeer(world: World): SimPeer {
     cutOff: false,
     faults: {
       loseAnswer: false,
+      refuseWrite: false,
+      failSettings: false,
       landLateMs: undefined,
       delayWritesMs: 0,
       lagMs: 0,

@@ -116,7 +116,7 @@ export const BUGS: Readonly<Record<string, Plant>> = {
     const { server } = observation.postgres;
     const seen =
       both && server.kind === "primary" && server.settings.syncNames.length === 1
-        ? withServer(observation, () => pretendBoth(observation, memory, server))
+        ? withServer(observation, () => pretendBoth(memory, server))
         : observation;
     return changeToOld(decide(seen, memory));
   },
@@ -125,8 +125,8 @@ export const BUGS: Readonly<Record<string, Plant>> = {
 type PrimaryServer = Extract<Observation["postgres"]["server"], { kind: "primary" }>;
 
 /** The server as it would look with both required. */
-function pretendBoth({ store }: Observation, memory: Memory, server: PrimaryServer): PrimaryServer {
-  const candidate = store.election.find(({ peer }) => peer.id === memory.replacing?.candidate)?.peer.pgUrl;
+function pretendBoth(memory: Memory, server: PrimaryServer): PrimaryServer {
+  const candidate = memory.replacing?.candidate.pgUrl;
   const old = server.settings.syncNames[0];
   if (candidate === undefined || old === undefined || old === candidate) return server;
   const priority = (name: string): number => (name === candidate ? 1 : name === old ? 2 : 0);
