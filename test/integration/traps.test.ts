@@ -1,7 +1,7 @@
 // Traps of the real PostgreSQL that a whole shard has to get past.
 
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { postgresBinaries } from "../support/postgres-binaries.ts";
@@ -136,7 +136,7 @@ scenario(
 );
 
 scenario(
-  "P1: a client can't connect to a primary before the gate is open, nor replicate with the client's password",
+  "P1: of a running primary holds what must: no trust but on a socket of its owner's alone, no restart around the gate",
   {},
   async (shard) => {
     await shard.writer();
@@ -146,9 +146,14 @@ scenario(
     const rules = lines.filter((line) => line.trim() !== "" && !line.startsWith("#"));
     expect(rules.length).toBeGreaterThan(1);
     expect(
-      rules.filter((line) => /\btrust\b/.test(line)),
+      rules.filter((line) => /^host/.test(line) && /\btrust\b/.test(line)),
       "no trust over the network",
     ).toEqual([]);
+    const [socket] = await shard.query<{ folder: string }>(
+      primary,
+      "SELECT setting AS folder FROM pg_settings WHERE name = 'unix_socket_directories'",
+    );
+    expect(statSync(socket?.folder ?? "").mode & 0o777).toBe(0o700);
     const settings = await shard.query<{ name: string; setting: string }>(
       primary,
       "SELECT name, setting FROM pg_settings WHERE name IN ('restart_after_crash', 'fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name",
