@@ -85,8 +85,8 @@ function settle(obs: Observation, before: Memory): Memory {
     const takingOver = shard.state.sync?.id === obs.self.id ? memory.takingOver : undefined;
     memory = { ...memory, startVersion, fenced, sent, replacing, handingOver, abdicating, takingOver };
   } else if (shard.kind === "absent") memory = { ...memory, fenced: true };
-  // The store's own word that nothing of it happened, nor will.
-  if (memory.sent && lastWrite?.token === memory.sent.token && lastWrite.outcome === "no")
+  // The store's own word that nothing of it happened, nor will; of a fence it says nothing about the write that the fence was to end.
+  if (memory.sent && !memory.sent.doubtful && lastWrite?.token === memory.sent.token && lastWrite.outcome === "no")
     memory = { ...memory, sent: undefined };
   return notice(obs, memory);
 }
@@ -167,7 +167,12 @@ function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefin
             : "idle";
   return {
     incarnation: usable || memory.rejoining ? mark?.incarnation : undefined,
-    data: data.kind === "none" || founding ? "none" : mark && mark.shard === obs.shard ? "marked" : "foreign",
+    data:
+      data.kind === "none" || (founding && !mark?.adopted)
+        ? "none"
+        : mark && mark.shard === obs.shard && !founding
+          ? "marked"
+          : "foreign",
     systemIdentifier: data.kind === "present" && usable ? data.systemIdentifier : undefined,
     features: KNOWN_FEATURES,
     phase,

@@ -114,6 +114,8 @@ export interface Memory {
         readonly token: string;
         readonly what: "S1" | "T1" | "FENCE" | "other";
         readonly at: Ms;
+        /** It took the place of one whose outcome is unknown: only a newer version says that both have ended. */
+        readonly doubtful: boolean;
       }
     | undefined;
   /** S1 under way. */
@@ -142,8 +144,11 @@ export interface Memory {
 
 export interface Rejoining {
   readonly from: PeerId;
-  /** The newest version known when receiving had stopped: data is touched only when a newer one was read. */
+  /** On which version the raise was sent, when receiving had stopped, and its token. */
   readonly version: number;
+  readonly token: string | undefined;
+  /** The store has said yes to it: what was sent on older versions has ended. Data is touched from here on only. */
+  readonly raised: boolean;
   /** The new name of the content, and under which name the old one is kept. */
   readonly incarnation: Incarnation;
   readonly fork: string;
@@ -152,7 +157,8 @@ export interface Rejoining {
 }
 
 export interface Replacing {
-  readonly candidate: PeerId;
+  /** Its address as well: it stays required while a write of S1 is unknown, also when it has left the election. */
+  readonly candidate: PeerAddress;
   readonly since: Ms;
   /** The version that the write will be conditional on, read before the marker was written. */
   readonly version: number;

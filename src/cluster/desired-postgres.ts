@@ -1,19 +1,16 @@
 // What the running server should be, as a function of the state *as read*, of what this peer is in the middle of, and of what is seen. Never of a state about to be written.
 
 import { NOBODY, type PostgresSettings, type Walsender } from "./observation.ts";
-import { type PrimaryScene, presentAs, type Scene, sameNames, streamsFrom, walsenderOf } from "./step.ts";
-import type { PeerAddress, PeerEntry } from "./state.ts";
+import { type PrimaryScene, presentAs, type Scene, sameNames, walsenderOf } from "./step.ts";
+import type { PeerAddress } from "./state.ts";
 
 /** Of a starting server, and of any that has no role: acknowledges nothing, admits nobody, receives nothing. */
 export const NEUTRAL: PostgresSettings = { syncNames: [NOBODY], gate: "closed", upstream: null };
 
 /** The standbys that every commit of this primary must wait for now: the sync; both while S1 is under way (the new one first, so that each shows by its priority what it has applied). */
 export function requiredStandbys(scene: Scene): readonly PeerAddress[] {
-  const { state, memory, obs } = scene;
-  const candidate =
-    memory.replacing && obs.store.election.find((entry) => entry.peer.id === memory.replacing?.candidate)?.peer;
-  const candidateEntry = candidate ?? state.async.find((peer) => peer.id === memory.replacing?.candidate);
-  const both = [candidateEntry, state.sync].filter((peer): peer is PeerEntry => peer !== undefined && peer !== null);
+  const { state, memory } = scene;
+  const both = [memory.replacing?.candidate, state.sync].filter((peer) => peer !== undefined && peer !== null);
   return both.filter((peer, i) => both.findIndex((other) => other.id === peer.id) === i);
 }
 
@@ -58,8 +55,14 @@ export function requiredHold(scene: PrimaryScene, position: bigint): boolean {
   });
 }
 
-/** The sync streams from this primary under the incarnation that the state names. */
+/** The sync streams from this primary under the incarnation that the state names, and has reported within the suspect time. */
 export function syncQualified(scene: PrimaryScene): boolean {
   const { sync } = scene.state;
-  return sync !== null && presentAs(scene.obs, sync) && streamsFrom(scene.server, sync);
+  return sync !== null && presentAs(scene.obs, sync) && flowsTo(scene, sync);
+}
+
+/** WAL flows to that standby: it streams, and its reports come. */
+export function flowsTo({ server, obs }: PrimaryScene, peer: PeerAddress): boolean {
+  const walsender = walsenderOf(server, peer);
+  return walsender?.state === "streaming" && (walsender.silentMs ?? 0) < obs.policy.suspectMs;
 }

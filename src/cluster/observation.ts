@@ -180,6 +180,8 @@ export interface DataMark {
   readonly claim: { readonly version: number } | undefined;
   /** Made by initdb for generation 1, which is not written yet. */
   readonly founding: boolean;
+  /** An operator's database, adopted to found the shard with (B1): never worth nothing, whoever founds it. */
+  readonly adopted?: boolean;
   /** A copy or a rewind is under way, or was cut short: the content is not a database until it ends. */
   readonly incomplete: boolean;
   /** R1: where that copy came from; after a rewind it receives from there first. */
@@ -267,6 +269,8 @@ export interface Walsender {
   readonly sent: Lsn | undefined;
   readonly flush: Lsn | undefined;
   readonly replay: Lsn | undefined;
+  /** Since the standby's last report (it reports each second); undefined: not known. */
+  readonly silentMs?: Ms | undefined;
   /** As this walsender has applied `synchronous_standby_names`: 0 when it is not in the list. */
   readonly syncPriority: number;
 }

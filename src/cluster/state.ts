@@ -88,6 +88,10 @@ export function roleOf(state: ShardState, id: PeerId): Role {
   return "none";
 }
 
+export function addressOf({ id, zoneId, ip, pgUrl, backupUrl }: PeerAddress): PeerAddress {
+  return { id, zoneId, ip, pgUrl, backupUrl };
+}
+
 export function entryOf(state: ShardState, id: PeerId): PeerEntry | undefined {
   return membersOf(state).find((peer) => peer.id === id);
 }

@@ -143,15 +143,21 @@ export function writeStep(
       version: scene.version,
       token,
     },
-    memory: { ...step.memory, sent: { version: scene.version, token, what, at: scene.obs.now } },
+    memory: {
+      ...step.memory,
+      // What was lost may still land: for what it was is what counts until a newer version is read.
+      sent: { version: scene.version, token, what: replaces ? sent.what : what, at: scene.obs.now, doubtful: replaces },
+    },
   };
 }
 
 /** What was sent has had no answer for the suspect time: the version is raised, which ends it. */
 export function isLost({ memory, obs }: Scene): boolean {
   const { sent } = memory;
-  const unknown = obs.store.lastWrite?.token === sent?.token && obs.store.lastWrite?.outcome === "unknown";
-  return sent !== undefined && unknown && obs.now - sent.at >= obs.policy.suspectMs;
+  if (sent === undefined || obs.store.lastWrite?.token !== sent.token) return false;
+  const { outcome } = obs.store.lastWrite;
+  const open = outcome === "unknown" || (sent.doubtful && outcome === "no");
+  return open && obs.now - sent.at >= obs.policy.suspectMs;
 }
 
 /** FENCE: raises the version, so that no write sent before can land any more. */

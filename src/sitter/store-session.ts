@@ -115,7 +115,8 @@ export class StoreSession {
     if (this.#ended) return;
     if (status.kind !== "connected") this.#currentSince = undefined;
     this.#events.onStatus(status);
-    if (status.kind === "connected") this.readAgain();
+    // Confirmed: what is known from here on must not be older than this connection (FENCE rests on it).
+    if (status.kind === "connected") this.readAgain({ confirmed: true });
   }
 
   async #readWhileDirty(): Promise<void> {

@@ -12,10 +12,12 @@ const RESTORE = "manatee-adm state restore";
 export function decideWithoutState(obs: Observation, memory: Memory): Step {
   const { data } = obs.postgres;
   const mark: DataMark | undefined = data.kind === "none" ? undefined : data.mark;
-  const foreign = data.kind === "present" && mark === undefined;
+  const founding = isFounding(mark, undefined);
+  // Adopted data stays what it was until a document names it: others wait for it, and it founds the shard.
+  const adopted = founding && mark?.adopted === true;
+  const foreign = data.kind === "present" && (mark === undefined || adopted);
   if (obs.store.connection.kind !== "connected")
     return { rule: "Z1", because: "no state document was read yet", waitingOn: "the coordination store" };
-  const founding = isFounding(mark, undefined);
   if (mark && !founding)
     return hold(
       "this peer holds data of the shard, and the state document is gone: nobody guesses",
@@ -31,7 +33,7 @@ export function decideWithoutState(obs: Observation, memory: Memory): Step {
     );
   if (data.kind === "unusable" && !founding)
     return hold(`the data directory can't be used: ${data.message}`, data.hint, data.hint);
-  if (foreign && !obs.policy.adoptData)
+  if (foreign && !adopted && !obs.policy.adoptData)
     return hold(
       "there is a database here that bears no shard's mark",
       "an operator",
@@ -134,7 +136,7 @@ function buildAndDeclare(obs: Observation, memory: Memory, eligible: readonly El
         rule: "B1",
         because: state.reason,
         action: { kind: "write", state, version: undefined, token },
-        memory: { sent: { version: -1, token, what: "other", at: obs.now } },
+        memory: { sent: { version: -1, token, what: "other", at: obs.now, doubtful: false } },
       };
     }
     default:

@@ -93,10 +93,10 @@ function startAgain(scene: Scene, data: Extract<DataObservation, { kind: "presen
   const exited = server.kind === "stopped" && server.how === "exited";
   const abdication = exited || memory.abdicating ? abdicate(scene) : undefined;
   if (abdication) return abdication;
+  // The server counts the new timeline as its own a moment before it calls itself a primary. The claimed number is nobody else's.
+  const begun = data.controlState !== "recovery" || (state.provisional && data.lineage.timeline === state.timeline);
   const onTimeline =
-    data.controlState !== "recovery" &&
-    !data.standbySignal &&
-    reach({ ...data.lineage, end: state.initWal }, state.timeline) !== undefined;
+    begun && !data.standbySignal && reach({ ...data.lineage, end: state.initWal }, state.timeline) !== undefined;
   if (!onTimeline && !state.provisional)
     return {
       rule: "RESUME",

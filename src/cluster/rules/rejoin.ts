@@ -57,8 +57,7 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
   const because = `this peer's WAL (timeline ${scene.server.wal.timeline}) has forked from that of ${source.peer.id} (timeline ${source.lineage.timeline})`;
   const refusal = refused(scene, source);
   if (refusal) return { rule: "R1", because, settings: NEUTRAL, ...refusal };
-  const { memory, obs, version, server } = scene;
-  const current = memory.rejoining?.from === source.peer.id ? memory.rejoining : undefined;
+  const { memory, obs, server } = scene;
   if (server.settings.upstream !== null || server.receiver.kind !== "none") {
     const { receiver } = server;
     const late = memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;
@@ -73,37 +72,47 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
       lookAgainAfterMs: SOON_MS,
     };
   }
-  if (!current) {
-    const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
-    const rejoining: Rejoining = {
-      from: source.peer.id,
-      version,
-      incarnation: obs.nonce,
-      fork: mark?.incarnation ?? "unmarked",
-      touched: undefined,
-    };
-    const step = fenceStep(
-      scene,
-      `${because}; no write that counts on what it has reported may land any more`,
-      {},
-      NEUTRAL,
-    );
-    return step.action ? { ...step, rule: "R1", memory: { ...step.memory, rejoining } } : { ...step, rule: "R1" };
-  }
-  if (version <= current.version) return awaitRaise(scene, because);
+  const raising = raiseFirst(scene, because, source.peer.id);
+  if (raising) return raising;
   return leaveFork(scene, because);
 }
 
-/** The version was to be raised; until a newer one is read, nothing is touched. */
-export function awaitRaise(scene: Scene, because: string): Step {
-  if (!scene.memory.sent || isLost(scene)) return { ...fenceStep(scene, because, {}, NEUTRAL), rule: "R1" };
-  return {
-    rule: "R1",
-    because,
-    settings: NEUTRAL,
-    waitingOn: "a newer version of the state to be read",
-    lookAgainAfterMs: SOON_MS,
+/**
+ * The version is raised by a write of this peer's own, sent after it had stopped receiving: a newer version alone may be older than that. undefined: it
+ * is. A write that counts on what this peer has reported can't land any more.
+ */
+export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | undefined {
+  const { memory, obs, version } = scene;
+  const current = memory.rejoining?.from === from ? memory.rejoining : undefined;
+  if (current?.raised) return undefined;
+  const { lastWrite } = obs.store;
+  const outcome = current?.token !== undefined && lastWrite?.token === current.token ? lastWrite.outcome : undefined;
+  const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: 1 } as const;
+  if (current && outcome === "yes" && version > current.version)
+    return { ...base, memory: { rejoining: { ...current, raised: true } } };
+  const waits =
+    current !== undefined &&
+    (outcome === "sent" || outcome === "yes" || (outcome === "unknown" && memory.sent !== undefined && !isLost(scene)));
+  if (waits) return { ...base, waitingOn: "a newer version of the state to be read", lookAgainAfterMs: SOON_MS };
+  const { data } = obs.postgres;
+  const mark = data.kind === "none" ? undefined : data.mark;
+  const step = fenceStep(
+    scene,
+    `${because}; no write that counts on what it has reported may land any more`,
+    {},
+    NEUTRAL,
+  );
+  if (!step.action) return { ...step, rule: "R1" };
+  const rejoining: Rejoining = {
+    from,
+    version,
+    token: step.memory?.sent?.token,
+    raised: false,
+    incarnation: current?.incarnation ?? obs.nonce,
+    fork: mark?.incarnation ?? "unmarked",
+    touched: undefined,
   };
+  return { ...step, rule: "R1", memory: { ...step.memory, rejoining } };
 }
 
 function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | "operator"> | undefined {

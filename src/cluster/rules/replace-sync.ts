@@ -2,7 +2,7 @@
 // (1) require both for every commit; (2) note a position, wait until the new one has flushed it, write the generation; (3) require the new one only.
 
 import type { Replacing } from "../decision.ts";
-import { requiredInForce, requiredNames, strayWalsender, syncQualified } from "../desired-postgres.ts";
+import { requiredInForce, requiredNames, strayWalsender, syncQualified, flowsTo } from "../desired-postgres.ts";
 import { judgeGone } from "../gone.ts";
 import type { PostgresSettings } from "../observation.ts";
 import {
@@ -14,12 +14,11 @@ import {
   presentAs,
   SOON_MS,
   type Step,
-  streamsFrom,
   waited,
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import type { PeerEntry } from "../state.ts";
+import { addressOf, type PeerEntry } from "../state.ts";
 
 /** Why the sync must be replaced; undefined: it need not. A clause that follows "the sync". */
 export function reasonToReplace(scene: PrimaryScene): string | undefined {
@@ -39,8 +38,11 @@ export function reasonToReplace(scene: PrimaryScene): string | undefined {
   const found = candidateOf(obs, state.sync.id)?.announcement;
   if (found && found.incarnation !== state.sync.incarnation)
     return `has other data (incarnation ${found.incarnation ?? "none"}) than the state names`;
-  const verdict = judgeGone(obs, state, state.sync, { flows: streamsFrom(scene.server, state.sync) });
+  const verdict = judgeGone(obs, state, state.sync, { flows: flowsTo(scene, state.sync) });
   if (verdict.gone) return verdict.because;
+  const evidence = obs.peers[state.sync.id];
+  if (evidence?.sitter.kind === "answers" && evidence.postgresHealthy === false && missingMs >= obs.policy.suspectMs)
+    return "is there, but its PostgreSQL is not well";
   if (missingMs >= obs.policy.opsTimeoutMs) return "is there, but does not stream";
   return undefined;
 }
@@ -112,12 +114,12 @@ export function replaceSync(scene: PrimaryScene, reason: string, settings: Postg
   const current = memory.replacing;
   if (
     !current ||
-    current.candidate !== candidate.id ||
+    current.candidate.id !== candidate.id ||
     current.version !== scene.version ||
     current.incarnation !== incarnation
   ) {
     const replacing: Replacing = {
-      candidate: candidate.id,
+      candidate: addressOf(candidate),
       since: current?.since ?? obs.now,
       version: scene.version,
       incarnation,

@@ -145,11 +145,16 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
       flushed !== undefined &&
       flushed >= begin &&
       requiredHold(scene, begin);
-    // A lost heir is S1's affair, which also ends the provisional state.
-    if (!holds)
-      return reasonToReplace(scene) !== undefined && !isFrozen(state)
-        ? undefined
-        : { ...base, waitingOn: `${heir.id} to hold the beginning of timeline ${server.wal.timeline}` };
+    // A lost heir is S1's affair (or one-node-write mode's), which also ends the provisional state.
+    if (!holds) {
+      const frozen = isFrozen(state);
+      if (state.oneNodeWriteMode || (reasonToReplace(scene) !== undefined && !frozen)) return undefined;
+      return {
+        ...base,
+        waitingOn: `${heir.id} to hold the beginning of timeline ${server.wal.timeline}`,
+        ...(frozen && { operator: "manatee-adm unfreeze -r REASON" }),
+      };
+    }
   }
   return writeStep(
     scene,
@@ -254,6 +259,9 @@ function beginOneNodeWrite(scene: PrimaryScene, settings: PostgresSettings): Ste
       async: [],
       initWal: server.wal.end,
       initTimeline: server.wal.timeline,
+      timeline: server.wal.timeline,
+      highestTimeline: Math.max(state.highestTimeline, server.wal.timeline),
+      provisional: false,
       freeze: state.freeze ?? { date: isoTime(scene.obs.wallMs), reason: "one-node-write mode" },
     },
     { rule: "O1", because: "an operator asked for one-node-write mode", settings },

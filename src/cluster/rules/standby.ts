@@ -15,13 +15,13 @@ import {
   type Step,
   waited,
 } from "../step.ts";
-import { chainOf, isFrozen, type PeerEntry } from "../state.ts";
+import { addressOf, chainOf, isFrozen, type PeerEntry } from "../state.ts";
 import {
-  awaitRaise,
   continueRejoining,
   copyIsStale,
   copyStep,
   noRoom,
+  raiseFirst,
   rejoinIfForked,
   restore,
   sourceOf,
@@ -59,6 +59,11 @@ export function decideAsStandby(scene: Scene): Step {
   if (obs.rebuildRequested && role !== "sync") return rebuild(scene);
   const rejoining = server.kind === "stopped" ? continueRejoining(scene) : undefined;
   if (rejoining) return rejoining;
+  if (founding && mark?.adopted)
+    return stuck(
+      "the database that was adopted here is not the one that the shard was founded with",
+      "move this peer's data directory away, so that it is copied from the shard",
+    );
   if (founding || mark?.incomplete) {
     if (server.kind !== "stopped")
       return attempt(obs, {
@@ -86,6 +91,9 @@ export function decideAsStandby(scene: Scene): Step {
         rule: "RESUME",
         because: "PostgreSQL is starting as a standby",
         waitingOn: "it to accept connections",
+        ...(obs.now - server.since >= obs.policy.opsTimeoutMs * 6 && {
+          operator: "manatee-adm rebuild, if its log says that it does not reach a consistent state",
+        }),
         lookAgainAfterMs: SOON_MS,
       };
     case "unresponsive":
@@ -152,15 +160,12 @@ function awaitJob(scene: Scene): Step {
 function startAsStandby(scene: Scene): Step {
   const { data } = scene.obs.postgres;
   const mark = data.kind === "present" ? data.mark : undefined;
-  const upstream = chooseUpstream(scene);
   // A former primary's pages can be ahead of its last checkpoint, on the timeline that it has left: it first replays all that is here, from nobody,
-  // and is compared then. After a rewind, the other way round: it can't become consistent without its source.
-  const atOnce =
-    mark?.claim === undefined &&
-    data.kind === "present" &&
-    data.controlState === "recovery" &&
-    mark?.source !== undefined &&
-    mark.source === upstream?.id;
+  // and is compared then. After a rewind, the other way round: it becomes consistent only with WAL of its source.
+  const rewound = data.kind === "present" && data.controlState === "recovery" && mark?.source !== undefined;
+  const source = rewound ? chainOf(scene.state).find(({ id }) => id === mark?.source && id !== scene.me) : undefined;
+  const upstream =
+    !rewound || mark?.claim ? undefined : source && presentAs(scene.obs, source) ? source : chooseUpstream(scene);
   const { state, me } = scene;
   const unfinished = state.primary.id === me ? state.timeline : undefined;
   return attempt(scene.obs, {
@@ -169,7 +174,7 @@ function startAsStandby(scene: Scene): Step {
     action: {
       kind: "start",
       as: "standby",
-      settings: { ...NEUTRAL, upstream: atOnce && upstream ? upstream : null },
+      settings: { ...NEUTRAL, upstream: upstream ? addressOf(upstream) : null },
       unfinishedTimeline: unfinished,
     },
     memory: { followed: false },
@@ -304,13 +309,12 @@ function receivesFrom(scene: Scene, peer: PeerEntry): boolean {
 function standbySettings(scene: StandbyScene, upstream: PeerEntry): PostgresSettings {
   const { role, state } = scene;
   const open = role === "sync" || (role === "async" && upstream.id !== state.primary.id);
-  const { id, zoneId, ip, pgUrl, backupUrl } = upstream;
-  return { syncNames: [NOBODY], gate: open ? "open" : "closed", upstream: { id, zoneId, ip, pgUrl, backupUrl } };
+  return { syncNames: [NOBODY], gate: open ? "open" : "closed", upstream: addressOf(upstream) };
 }
 
 /** An operator's `rebuild`: like a fork that is left, by a copy. Not before a newer version was read: a write of S1 may count on what this peer has reported. */
 function rebuild(scene: Scene): Step {
-  const { obs, memory, version } = scene;
+  const { obs, memory } = scene;
   const { data, server, forks } = obs.postgres;
   const because = "an operator asked for this peer to be rebuilt";
   const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
@@ -319,18 +323,10 @@ function rebuild(scene: Scene): Step {
     return { ...base, waitingOn: `the primary ${scene.state.primary.id} to serve` };
   if (server.kind === "standby" && (server.settings.upstream !== null || server.receiver.kind !== "none"))
     return { ...base, waitingOn: "receiving to stop", memory: { rejoining: undefined } };
+  const raising = raiseFirst(scene, because, source.peer.id);
+  if (raising) return raising;
+  const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
   const mark = data.kind === "none" ? undefined : data.mark;
-  const rejoining = memory.rejoining ?? {
-    from: source.peer.id,
-    version,
-    incarnation: obs.nonce,
-    fork: mark?.incarnation ?? "unmarked",
-    touched: undefined,
-  };
-  if (version <= rejoining.version) {
-    const step = awaitRaise(scene, because);
-    return { ...step, memory: { ...step.memory, rejoining } };
-  }
   if (server.kind !== "stopped") return attempt(obs, { ...base, action: { kind: "stop", mode: "fast" } });
   if (data.kind === "present" && !mark?.incomplete && !forks.includes(rejoining.fork)) {
     if (forks.length >= obs.policy.forksKeptMax) return { ...base, ...noRoom(forks.length) };

@@ -112,16 +112,19 @@ export function handOver(scene: PrimaryScene, settings: PostgresSettings): Step 
     settings,
     lookAgainAfterMs: SOON_MS / 2,
   } as const;
-  const stale =
-    handingOver.generation !== scene.state.generation || scene.state.promote === undefined || isFrozen(scene.state);
-  if (stale || obs.now - handingOver.since >= HANDOVER_MS)
+  const stale = handingOver.generation !== scene.state.generation || scene.state.promote === undefined;
+  // The gate stays closed here: P1 opens it again, when the sync holds also what ended sessions have left.
+  if (stale || isFrozen(scene.state))
     return {
       ...base,
-      because: stale ? "the request to hand over is gone" : "handing over took too long",
-      settings: { ...settings, gate: "open" },
+      because: "the request to hand over is gone",
       memory: { handingOver: undefined },
       lookAgainAfterMs: 1,
     };
+  if (obs.now - handingOver.since >= HANDOVER_MS) {
+    const step = clear(scene, "handing over took too long", settings);
+    return { ...step, memory: { ...step.memory, handingOver: undefined } };
+  }
   if (server.settings.gate !== "closed") return { ...base, waitingOn: "the gate to close" };
   if (!handingOver.checkpointed)
     return { ...base, action: { kind: "checkpoint" }, memory: { handingOver: { ...handingOver, checkpointed: true } } };

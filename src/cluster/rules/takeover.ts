@@ -212,6 +212,14 @@ function awaitClaim(scene: StandbyScene, found: Case): Step {
 
 /** Before the claim is sent it may simply be given up: the mark goes first, then receiving resumes. */
 function giveUp(scene: StandbyScene, why: string): Step {
+  if (scene.memory.sent)
+    return {
+      rule: "T1",
+      because: `taking over is given up: ${why}`,
+      settings: STOPPED,
+      waitingOn: "a newer version of the state to be read, since a write was sent",
+      lookAgainAfterMs: SOON_MS,
+    };
   const { obs } = scene;
   const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
   if (mark?.claim)

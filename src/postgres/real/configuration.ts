@@ -71,6 +71,8 @@ export function fixedSettings(config: PostgresConfig, places: Places, { major, w
     ["recovery_target_xid", "", "recovery goes to the end of the WAL"],
     ["recovery_target_timeline", "latest", "a standby follows its upstream's promotion"],
     ["recovery_min_apply_delay", "0", "a takeover would wait for the delay"],
+    ["recovery_end_command", "", "a promotion is not held up by it"],
+    ["archive_cleanup_command", "", "WAL that a peer may need is not taken away"],
     ["restore_command", "", "an archive could carry the peer into a foreign timeline"],
     ["hot_standby", "on", "the sitter looks at a standby by SQL"],
     ["restart_after_crash", "off", "a crash restart would open to clients without the gate (P1)"],

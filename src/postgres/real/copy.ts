@@ -37,6 +37,11 @@ export async function copyFrom(
   await makePrivateFolder(places.own);
   await endLeftovers(places);
   await makePrivateFolder(places.dataDir);
+  // Nothing here is touched before the source is seen to serve: it may be the last copy that goes otherwise.
+  const source = sourceTarget(context, from, password);
+  await withConnection({ ...source, replication: "database" }, { limitMs: config.probeLimitMs, timers }, (session) =>
+    session.query("IDENTIFY_SYSTEM"),
+  );
   await context.mark.change((known) => ({
     shard: context.shard,
     incarnation,
@@ -52,7 +57,7 @@ export async function copyFrom(
   for (const name of await readdir(places.dataDir))
     if (name !== MARK_FILE) await removeTree(join(places.dataDir, name));
   await takeBaseBackup({
-    source: sourceTarget(context, from, password),
+    source,
     dataDir: places.dataDir,
     major,
     signal: job.signal,

@@ -80,7 +80,7 @@ export async function adoptData(context: Context, incarnation: string, signal: A
     });
   await makePassword(context.config.replicationPasswordFile, context.random);
   await createReplicationRole(context, signal);
-  await context.mark.change(() => newMark(context, incarnation));
+  await context.mark.change(() => ({ ...newMark(context, incarnation), adopted: true }));
 }
 
 /**

@@ -85,14 +85,23 @@ export function parseMark(text: string): DataMark | undefined {
     return undefined;
   }
   if (!isRecord(value)) return undefined;
-  const { shard, incarnation, claim, founding, incomplete, source, lastDocument } = value;
+  const { shard, incarnation, claim, founding, adopted, incomplete, source, lastDocument } = value;
   if (typeof shard !== "string" || typeof incarnation !== "string") return undefined;
   if (typeof founding !== "boolean" || typeof incomplete !== "boolean") return undefined;
   if (source !== undefined && typeof source !== "string") return undefined;
   const parsedClaim = claim === undefined ? undefined : parseClaim(claim);
   const parsedDocument = lastDocument === undefined ? undefined : parseDocument(lastDocument);
   if (parsedClaim === null || parsedDocument === null) return undefined;
-  return { shard, incarnation, claim: parsedClaim, founding, incomplete, source, lastDocument: parsedDocument };
+  return {
+    shard,
+    incarnation,
+    claim: parsedClaim,
+    founding,
+    ...(adopted === true && { adopted }),
+    incomplete,
+    source,
+    lastDocument: parsedDocument,
+  };
 }
 
 function parseClaim(value: unknown): { version: number } | null {

@@ -3,7 +3,7 @@
 import { explainError } from "../../base/errors.ts";
 import type { Lsn } from "../../base/lsn.ts";
 import type { Ms } from "../../base/units.ts";
-import type { PostgresSettings, ServerObservation } from "../../cluster/observation.ts";
+import type { PostgresSettings, ServerObservation, Walsender } from "../../cluster/observation.ts";
 import type { Context } from "./context.ts";
 import { errorCode } from "./durable.ts";
 import { type Look, lookAtServer } from "./look.ts";
@@ -23,6 +23,8 @@ export class RunningServer {
   #look: Look | undefined;
   #recoveredEnd: Lsn | undefined;
   #commitsWait = false;
+  /** By walsender: the last report of its standby, and when it was first seen. Its own time in it is the standby's clock: only that it changes counts. */
+  #reports: ReadonlyMap<number, { readonly report: string; readonly at: Ms }> = new Map();
   #marker: { readonly token: string; readonly lsn: Lsn } | undefined;
 
   constructor(context: Context, { pid, since }: { pid: number; since: Ms }) {
@@ -92,6 +94,21 @@ export class RunningServer {
     return this.#kind === "starting" && (code === "ENOENT" || code === "ECONNREFUSED");
   }
 
+  #withSilence({ walsenders, replication }: Look): readonly Walsender[] {
+    const now = this.#context.clock.now();
+    const seen = replication.map((row): [number, { report: string; at: Ms }] => {
+      const pid = Number(row["pid"]);
+      const report = row["reply_time"] ?? "";
+      const before = this.#reports.get(pid);
+      return [pid, before?.report === report ? before : { report, at: now }];
+    });
+    this.#reports = new Map(seen);
+    return walsenders.map((walsender) => ({
+      ...walsender,
+      silentMs: now - (this.#reports.get(walsender.pid)?.at ?? now),
+    }));
+  }
+
   #become(kind: Kind): void {
     if (this.#kind !== kind) this.#since = this.#context.clock.now();
     this.#kind = kind;
@@ -131,7 +148,7 @@ export class RunningServer {
       recoveredEnd: this.#recoveredEnd,
       commitsWait: this.#commitsWait,
       settings,
-      walsenders,
+      walsenders: this.#withSilence(look),
       marker: this.#marker,
       clientSessions,
       cannotGoOn,

@@ -229,7 +229,9 @@ class RealPostgres implements PostgresServer {
     if (before === undefined || before === "malformed" || before.lastDocument?.version === document.version) return;
     await mark.change((present) => {
       if (present === undefined) throw markMissing(this.#context.places);
-      return { ...present, lastDocument: document };
+      // Named once, it is data like any other, also when a later document does not name it any more.
+      const founding = present.founding && !document.json.includes(present.incarnation);
+      return { ...present, founding, lastDocument: document };
     });
   }
 
