@@ -196,7 +196,7 @@ function perform(world: World, peer: SimPeer, action: PostgresAction): void {
     case "copy":
       return runCopy(world, peer, action);
     case "adopt-data":
-      if (data) data.mark = newMark(action.incarnation, true);
+      if (data) data.mark = { ...newMark(action.incarnation, true), adopted: true };
       return succeed(peer, action.kind);
     case "mark-claim":
       if (data?.mark)
