@@ -120,6 +120,7 @@ function notice(obs: Observation, memory: Memory): Memory {
     const { receiver, settings } = server;
     const streaming = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
     let waits = noteWait(memory.waits, "receiver", obs.now, !streaming && settings.upstream !== null);
+    waits = noteWait(waits, "silent", obs.now, !streaming);
     const failing =
       memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;
     for (const name of Object.keys(waits))

@@ -82,8 +82,11 @@ export type PostgresAction =
   | { readonly kind: "promote"; readonly timeline: Timeline }
   /** Makes the mark of a claim durable, or takes it away. */
   | { readonly kind: "mark-claim"; readonly version: number | undefined }
-  /** S1: a WAL record of our own (a commit that waits for nobody), then the flush position behind it. */
-  | { readonly kind: "write-marker"; readonly token: string }
+  /**
+   * S1: a WAL record of our own (a commit that waits for nobody), then the flush position behind it. `checkpoint`: one before it, which proves that the
+   * checkpointer has taken in the list, without which nothing waits where there was none.
+   */
+  | { readonly kind: "write-marker"; readonly token: string; readonly checkpoint?: boolean }
   | { readonly kind: "end-walsender"; readonly pid: number }
   | { readonly kind: "end-receiver"; readonly pid: number }
   /** Sessions of clients; `because` is told in the log. */
@@ -164,7 +167,6 @@ export interface Replacing {
   readonly version: number;
   readonly incarnation: Incarnation;
   readonly token: string;
-  readonly checkpointed: boolean;
 }
 
 export const NEW_MEMORY: Memory = {

@@ -19,6 +19,8 @@ const REFUSED_MS: Ms = 300;
 export interface Flow {
   /** WAL (or a keep-alive) from it, or to it, has been seen within the suspect time. */
   readonly flows: boolean;
+  /** Since when it has not; undefined: not known, and then it counts from now. */
+  readonly silentSince?: Ms | undefined;
 }
 
 /** The table of D2. `entry` is the peer as the state names it; `flow` is what this peer's own PostgreSQL shows of it. */
@@ -37,7 +39,7 @@ export function judgeGone(obs: Observation, state: ShardState, entry: PeerEntry,
     return found
       ? { gone: false, because: "is there, and WAL flows" }
       : { gone: false, because: "has left the election, but WAL flows", warning: "it has lost the coordination store" };
-  return found ? judgePresent(obs, entry) : judgeAbsent(obs, entry);
+  return found ? judgePresent(obs, entry) : judgeAbsent(obs, entry, flow);
 }
 
 function judgePresent(obs: Observation, entry: PeerEntry): Verdict {
@@ -73,7 +75,7 @@ function judgePresent(obs: Observation, entry: PeerEntry): Verdict {
   };
 }
 
-function judgeAbsent(obs: Observation, entry: PeerEntry): Verdict {
+function judgeAbsent(obs: Observation, entry: PeerEntry, { silentSince = obs.now }: Flow): Verdict {
   const { connection, sessionTimeoutMs } = obs.store;
   const connectedMs = obs.now - connection.since;
   // After a store outage everybody is absent for a moment.
@@ -86,7 +88,7 @@ function judgeAbsent(obs: Observation, entry: PeerEntry): Verdict {
   if (!evidence || evidence.sitter.kind === "unknown")
     return { gone: false, because: "has left the election, and has not been asked yet" };
   if (evidence.sitter.kind === "answers" && evidence.postgresHealthy) {
-    const forMs = obs.now - evidence.sitter.since;
+    const forMs = obs.now - Math.max(evidence.sitter.since, silentSince);
     return forMs >= obs.policy.opsTimeoutMs
       ? { gone: true, because: "has left the election, and no WAL comes from it" }
       : { gone: false, because: "has left the election, but says it is well" };

@@ -12,7 +12,7 @@ import { afterHandover } from "./switchover.ts";
 const FORCE = "manatee-adm takeover --accept-loss, on another peer";
 
 export function decideAsPrimary(scene: Scene): Step {
-  const { obs, state } = scene;
+  const { obs, state, memory } = scene;
   const { data, server, job } = obs.postgres;
   const mark = data.kind === "none" ? undefined : data.mark;
   if (data.kind !== "present" || mark?.incarnation !== state.primary.incarnation)
@@ -56,6 +56,14 @@ export function decideAsPrimary(scene: Scene): Step {
           because: `this server is on timeline ${server.wal.timeline}, which does not contain the state's timeline ${state.timeline}`,
           action: { kind: "stop", mode: "immediate" },
         });
+      // It answers again before it was ended: others must not go on taking it for gone.
+      if (memory.abdicating && !memory.abdicating.over && server.cannotGoOn === undefined)
+        return {
+          rule: "T2",
+          because: "PostgreSQL answers again: this generation is not given up",
+          memory: { abdicating: { ...memory.abdicating, over: true } },
+          lookAgainAfterMs: 1,
+        };
       return (
         (server.cannotGoOn !== undefined && giveUp(scene, `PostgreSQL can't go on: ${server.cannotGoOn}`)) ||
         serve({ ...scene, server })
@@ -236,7 +244,7 @@ function promote(scene: StandbyScene): Step {
       ? { ...base, action: { kind: "end-receiver", pid: server.receiver.pid } }
       : { ...base, waitingOn: "receiving to stop" };
   }
-  if (server.settings.gate === "closed" && server.clientSessions > 0)
-    return { ...base, action: { kind: "end-clients" } };
+  if (server.settings.gate !== "closed") return { ...base, waitingOn: "the gate to close" };
+  if (server.clientSessions > 0) return { ...base, action: { kind: "end-clients" } };
   return attempt(obs, { ...base, action: { kind: "promote", timeline: state.timeline } });
 }

@@ -80,6 +80,8 @@ function isReady({ obs, server }: PrimaryScene, peer: PeerEntry): boolean {
     candidateOf(obs, peer.id)?.announcement?.incarnation !== undefined &&
     walsender?.state === "streaming" &&
     walsender.flush !== undefined &&
+    // One whose replay is paused could not take over.
+    server.wal.end - (walsender.replay ?? walsender.flush) <= BigInt(obs.policy.syncLagBytesMax) &&
     server.wal.end - walsender.flush <= BigInt(obs.policy.syncLagBytesMax)
   );
 }
@@ -107,6 +109,9 @@ export function replaceSync(scene: PrimaryScene, reason: string, settings: Postg
       waitingOn: called
         ? `${called.id} to stream from here`
         : "the sync to come back, or another peer to stream from here",
+      ...(waited(scene, "sync") >= obs.policy.opsTimeoutMs * 3 && {
+        operator: "start another peer, or manatee-adm set-onwm -m on",
+      }),
       memory: { replacing: undefined },
     };
   }
@@ -124,7 +129,6 @@ export function replaceSync(scene: PrimaryScene, reason: string, settings: Postg
       version: scene.version,
       incarnation,
       token: `S1:${scene.version}:${obs.nonce}`,
-      checkpointed: false,
     };
     const next = { ...scene, memory: { ...memory, replacing } };
     return {
@@ -160,15 +164,11 @@ function continueReplacing(
         }
       : { ...base, waitingOn: "commits to wait for both the new and the old sync" };
   }
-  // Without a sync nothing waited: that commits wait now is a flag that the checkpointer sets before it does a checkpoint.
-  if (state.sync === null && !current.checkpointed)
+  if (server.marker?.token !== current.token)
     return {
       ...base,
-      action: { kind: "checkpoint" },
-      memory: { replacing: { ...current, checkpointed: true } },
+      action: { kind: "write-marker", token: current.token, ...(state.sync === null && { checkpoint: true }) },
     };
-  if (server.marker?.token !== current.token)
-    return { ...base, action: { kind: "write-marker", token: current.token } };
   const flushed = walsenderOf(server, candidate)?.flush;
   if (flushed === undefined || flushed < server.marker.lsn)
     return { ...base, waitingOn: `${candidate.id} to flush what this primary has` };

@@ -42,10 +42,6 @@ export function serve(scene: PrimaryScene): Step {
   const pending = resolveSent(scene, settings);
   if (pending) return pending;
   if (memory.handingOver) return handOver(scene, settings);
-  if (state.provisional) {
-    const amended = amend(scene, settings);
-    if (amended) return amended;
-  }
   if (server.settings.gate === "closed" && server.clientSessions > 0)
     return {
       rule: "P1",
@@ -54,6 +50,10 @@ export function serve(scene: PrimaryScene): Step {
       action: { kind: "end-clients" },
       lookAgainAfterMs: SOON_MS,
     };
+  if (state.provisional) {
+    const amended = amend(scene, settings);
+    if (amended) return amended;
+  }
   // What the flag asks for, an operator asked for: a freeze does not hold it up.
   if (state.oneNodeWriteMode && state.sync) return beginOneNodeWrite(scene, settings);
   if (isFrozen(state)) {
@@ -129,6 +129,14 @@ export function mayOpen(scene: PrimaryScene): string | undefined {
 function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
   const { state, server, obs } = scene;
   const begin = beginOf(scene);
+  if (begin < state.initWal)
+    return {
+      rule: "T1",
+      because: `timeline ${server.wal.timeline} begins before what this peer held when it claimed it: its WAL is damaged`,
+      settings,
+      waitingOn: "an operator",
+      operator: "manatee-adm takeover --accept-loss, on another peer",
+    };
   const base = {
     rule: "T1",
     because: `timeline ${server.wal.timeline} has begun`,
@@ -139,12 +147,13 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
   if (heir) {
     const found = candidateOf(obs, heir.id)?.announcement;
     const flushed = walsenderOf(server, heir)?.flush;
+    // Behind the beginning: the switch point itself is still of the old timeline, and the heir holds it since the claim.
     const holds =
       found?.incarnation === heir.incarnation &&
       streamsFrom(server, heir) &&
       flushed !== undefined &&
-      flushed >= begin &&
-      requiredHold(scene, begin);
+      flushed > begin &&
+      requiredHold(scene, begin + 1n);
     // A lost heir is S1's affair (or one-node-write mode's), which also ends the provisional state.
     if (!holds) {
       const frozen = isFrozen(state);

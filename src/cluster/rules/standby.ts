@@ -252,9 +252,12 @@ function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "w
 
 /** What is here can be compared with: either it was (and an upstream was set since), or the primary's history is known and contains it. */
 function comparable(scene: StandbyScene): boolean {
+  const { server, state } = scene;
+  if (!server.caughtUpLocally) return false;
+  // Only its primary writes on a timeline: whoever is not it and stands on it has received all that it has.
+  if (!state.provisional && server.wal.timeline === state.timeline) return true;
   const source = sourceOf(scene);
-  if (!source || !scene.server.caughtUpLocally) return false;
-  return canFollow(source.lineage, { timeline: scene.server.wal.timeline, lsn: scene.server.wal.end });
+  return source !== undefined && canFollow(source.lineage, { timeline: server.wal.timeline, lsn: server.wal.end });
 }
 
 /**
@@ -327,8 +330,17 @@ function rebuild(scene: Scene): Step {
   if (raising) return raising;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
   const mark = data.kind === "none" ? undefined : data.mark;
+  const renewed = mark === undefined || mark.incarnation === rejoining.incarnation;
+  if (!renewed)
+    return attempt(obs, {
+      ...base,
+      action: { kind: "renew-incarnation", incarnation: rejoining.incarnation, source: source.peer.id },
+    });
+  if (mark && data.kind === "present" && obs.store.announced?.incarnation !== rejoining.incarnation)
+    return { ...base, waitingOn: "its new incarnation to be published" };
   if (server.kind !== "stopped") return attempt(obs, { ...base, action: { kind: "stop", mode: "fast" } });
-  if (data.kind === "present" && !mark?.incomplete && !forks.includes(rejoining.fork)) {
+  // What can't be read now is kept as well: only what a copy left unfinished is worth nothing.
+  if (data.kind !== "none" && !mark?.incomplete && !forks.includes(rejoining.fork)) {
     if (forks.length >= obs.policy.forksKeptMax) return { ...base, ...noRoom(forks.length) };
     return attempt(obs, { ...base, action: { kind: "keep-fork", name: rejoining.fork } });
   }

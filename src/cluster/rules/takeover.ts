@@ -43,7 +43,7 @@ export function assessTakeover(scene: StandbyScene): Case {
     handover.checkpoint < server.replayed;
   const verdict = handedOver
     ? { gone: true, because: "has shut down to hand over, and its last record is here" }
-    : judgeGone(obs, state, state.primary, { flows });
+    : judgeGone(obs, state, state.primary, { flows, silentSince: scene.memory.waits["silent"] });
   return { gone: verdict.gone, because: `the primary ${state.primary.id} ${verdict.because}`, ...lacking(scene) };
 }
 
@@ -105,6 +105,10 @@ export function takeOver(scene: StandbyScene): Step | undefined {
   const sent = memory.sent?.what === "T1" ? memory.sent : undefined;
   if (sent) return awaitClaim(scene, found);
   if (!found.gone) return memory.takingOver ? giveUp(scene, found.because) : undefined;
+  const primary = obs.peers[scene.state.primary.id];
+  // It only lost the store, and nobody can take over: what it sends is received.
+  if (found.lacksHeir && primary?.sitter.kind === "answers" && primary.postgresHealthy)
+    return memory.takingOver ? giveUp(scene, `there is no heir, and ${scene.state.primary.id} is well`) : undefined;
   if (found.lacksHeir) {
     const takingOver = { since: obs.now, version: scene.version };
     const step = stopReceiving(

@@ -80,9 +80,10 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
   const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
   await writePassFile(places, { user: config.replicationUser, password });
   await endLeftovers(places);
+  // Crash recovery writes on the old timeline already: cut short from here on, what is here is copied anew, and not taken for what it was.
+  await context.mark.protect();
   await shutDownCleanly(context, job.signal);
   await checkpointSource(context, from, password, job.signal);
-  await context.mark.protect();
   await runProgram({
     program: rewind,
     folder: places.own,

@@ -66,9 +66,16 @@ interface Answer {
   readonly lag_seconds: number | null;
 }
 
-/** Sessions of clients: all but the driver's own (superuser, Unix socket, our name). */
-export function clientSessionsCondition(superuser: string): string {
-  return `backend_type = 'client backend' and not (client_addr is null and usename = ${quoteLiteral(superuser)} and application_name = ${quoteLiteral(OWN_APPLICATION_NAME)})`;
+/** The driver's own role, and the one by which peers replicate and rewind. */
+export interface OwnRoles {
+  readonly superuser: string;
+  readonly replicationUser: string;
+}
+
+/** Sessions of clients: all but the driver's own (superuser, Unix socket, our name), and those of peers. */
+export function clientSessionsCondition({ superuser, replicationUser }: OwnRoles): string {
+  const own = `client_addr is null and usename = ${quoteLiteral(superuser)} and application_name = ${quoteLiteral(OWN_APPLICATION_NAME)}`;
+  return `backend_type = 'client backend' and usename <> ${quoteLiteral(replicationUser)} and not (${own})`;
 }
 
 /**
@@ -77,11 +84,11 @@ export function clientSessionsCondition(superuser: string): string {
  */
 export async function lookAtServer(
   target: SqlTarget,
-  options: { limitMs: Ms; timers: Timers; dataDir: string; standbyExpected: boolean },
+  options: { limitMs: Ms; timers: Timers; dataDir: string; standbyExpected: boolean; roles: OwnRoles },
 ): Promise<Look | undefined> {
   const first: SqlTarget = options.standbyExpected ? { ...target, replication: "database" } : target;
   const seen = await withConnection(first, options, async (session) => {
-    const answer = await ask(session, target.user);
+    const answer = await ask(session, options.roles);
     return { answer, point: answer.recovery && options.standbyExpected ? await identify(session) : undefined };
   });
   const { answer } = seen;
@@ -90,8 +97,8 @@ export async function lookAtServer(
   return describeStandby(answer, point, options.dataDir);
 }
 
-async function ask(session: SqlSession, superuser: string): Promise<Answer> {
-  const rows = await session.query(question(superuser));
+async function ask(session: SqlSession, roles: OwnRoles): Promise<Answer> {
+  const rows = await session.query(question(roles));
   return JSON.parse(rows[0]?.["answer"] ?? "{}") as Answer;
 }
 
@@ -221,7 +228,7 @@ function describeWalsender(row: Readonly<Record<string, string | null>>): Walsen
  * One statement. Activity is read before positions: a receiver that is not there anymore has left all that it had flushed. Our own walsender (a
  * standby is asked over one) is left out.
  */
-function question(superuser: string): string {
+function question(roles: OwnRoles): string {
   return `
     with activity as materialized (select * from pg_stat_activity), recovery as materialized (select pg_is_in_recovery() as is)
     select json_build_object(
@@ -234,7 +241,7 @@ function question(superuser: string): string {
       'streaming', (select json_build_object('pid', pid, 'host', sender_host, 'port', sender_port, 'timeline', received_tli,
           'silent_ms', round(extract(epoch from clock_timestamp() - last_msg_receipt_time) * 1000))
         from pg_stat_wal_receiver where status = 'streaming'),
-      'clients', (select count(*) from activity where ${clientSessionsCondition(superuser)}),
+      'clients', (select count(*) from activity where ${clientSessionsCondition(roles)}),
       'timeline', case when not recovery.is then ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int8 end,
       'flush', case when not recovery.is then pg_current_wal_flush_lsn()::text end,
       'received', pg_last_wal_receive_lsn()::text,

@@ -16,14 +16,11 @@ import {
   postgresProcessesOn,
   processState,
   signalProcess,
-  startedAtSeconds,
   workingDirectory,
 } from "./processes.ts";
 
 /** How soon the death of a server that is not our child is seen. */
 const ADOPTED_POLL_MS = 25;
-/** What postmaster.pid and /proc may differ in the time of the start. */
-const START_TIME_TOLERANCE_SECONDS = 2;
 /** An immediate stop leaves backends this long to end, before they are killed. */
 const IMMEDIATE_LIMIT_MS = 2000;
 /** A killed process is gone at once, unless it hangs in the kernel (frozen storage). */
@@ -220,9 +217,6 @@ export class Postmaster {
     const pid = Number(lines?.[0]);
     if (!Number.isInteger(pid) || pid <= 1 || !(await isAlive(pid)) || !(await isPostgres(pid))) return undefined;
     if ((await workingDirectory(pid)) !== (await realpath(this.#places.dataDir))) return undefined;
-    const started = await startedAtSeconds(pid);
-    if (started === undefined || Math.abs(started - Number(lines?.[2])) > START_TIME_TOLERANCE_SECONDS)
-      return undefined;
     return pid;
   }
 }

@@ -3,9 +3,6 @@
 import { readFile, readdir, readlink } from "node:fs/promises";
 import { basename } from "node:path";
 
-/** Ticks a second in /proc/PID/stat: USER_HZ, 100 on every Linux that Node runs on. */
-const TICKS_PER_SECOND = 100;
-
 /** The letter of /proc/PID/stat (`T`: stopped by a signal); undefined: no such process. */
 export async function processState(pid: number): Promise<string | undefined> {
   return (await statFields(pid))?.[0];
@@ -62,13 +59,6 @@ export async function commandLine(pid: number): Promise<string[]> {
   } catch {
     return [];
   }
-}
-
-/** When it started, wall-clock seconds since the epoch (what line 3 of postmaster.pid says, within a second or two). */
-export async function startedAtSeconds(pid: number): Promise<number | undefined> {
-  const ticks = Number((await statFields(pid))?.[19]);
-  const boot = /^btime (\d+)$/m.exec(await readFile("/proc/stat", "utf8"))?.[1];
-  return Number.isFinite(ticks) && boot !== undefined ? Number(boot) + ticks / TICKS_PER_SECOND : undefined;
 }
 
 /** false: there is no such process any more. */

@@ -22,7 +22,7 @@ export class RunningServer {
   #since: Ms;
   #look: Look | undefined;
   #recoveredEnd: Lsn | undefined;
-  #commitsWait = false;
+  #commitsWait: boolean | "after a checkpoint" = false;
   /** By walsender: the last report of its standby, and when it was first seen. Its own time in it is the standby's clock: only that it changes counts. */
   #reports: ReadonlyMap<number, { readonly report: string; readonly at: Ms }> = new Map();
   #marker: { readonly token: string; readonly lsn: Lsn } | undefined;
@@ -48,25 +48,28 @@ export class RunningServer {
   }
 
   settingsApplied(settings: PostgresSettings): void {
+    // That commits wait is a flag that the checkpointer sets when it takes in the first list that is not empty.
+    if (this.#look?.primary && this.#look.settings.syncNames.length === 0 && settings.syncNames.length > 0)
+      this.#commitsWait = "after a checkpoint";
     if (this.#look) this.#look = { ...this.#look, settings };
   }
 
-  markerWritten(marker: { token: string; lsn: Lsn }): void {
-    this.#marker = marker;
+  markerWritten({ token, lsn, checkpointed }: { token: string; lsn: Lsn; checkpointed: boolean }): void {
+    if (checkpointed) this.#commitsWait = true;
+    this.#marker = { token, lsn };
   }
 
   /** Opens a connection and asks. `cannotGoOn`: what the log says. */
   async observe(cannotGoOn: string | undefined): Promise<ServerObservation> {
     try {
-      const before = this.#look;
       const look = await this.#ask();
       this.#look = look;
       this.#become(look.primary ? "primary" : "standby");
-      return this.#describe(look, { before, cannotGoOn });
+      return this.#describe(look, cannotGoOn);
     } catch (error) {
-      // Every slot taken is proof of life: what was known stays true.
+      // Every slot taken is proof of life. Positions are not known by it: a standby's of before must not count.
       if (errorCode(error) === TOO_MANY_CONNECTIONS && this.#look)
-        return this.#describe(this.#look, { before: this.#look, cannotGoOn });
+        return this.#describe({ ...this.#look, caughtUpLocally: false }, cannotGoOn);
       if (this.#isStarting(error)) {
         this.#become("starting");
         return { kind: "starting", since: this.#since };
@@ -79,7 +82,9 @@ export class RunningServer {
   async #ask(): Promise<Look> {
     const { config, timers, local, places } = this.#context;
     const standbyExpected = this.#look?.primary === false;
-    const options = { limitMs: config.probeLimitMs, timers, dataDir: places.dataDir, standbyExpected };
+    const { superuser, replicationUser } = config;
+    const roles = { superuser, replicationUser };
+    const options = { limitMs: config.probeLimitMs, timers, dataDir: places.dataDir, standbyExpected, roles };
     // Recovery may end while it is asked.
     const look =
       (await lookAtServer(local, options)) ?? (await lookAtServer(local, { ...options, standbyExpected: false }));
@@ -114,10 +119,7 @@ export class RunningServer {
     this.#kind = kind;
   }
 
-  #describe(
-    look: Look,
-    { before, cannotGoOn }: { before: Look | undefined; cannotGoOn: string | undefined },
-  ): ServerObservation {
+  #describe(look: Look, cannotGoOn: string | undefined): ServerObservation {
     const since = this.#since;
     const { wal, settings, walsenders, clientSessions } = look;
     if (!look.primary) {
@@ -137,16 +139,13 @@ export class RunningServer {
       };
     }
     this.#recoveredEnd ??= wal.end;
-    // Whether commits wait is a flag that the checkpointer sets; it has when it is in its main loop with a list that is not empty.
-    const listBegan =
-      before?.primary === true && before.settings.syncNames.length === 0 && settings.syncNames.length > 0;
-    this.#commitsWait = !listBegan && (this.#commitsWait || look.checkpointerIdle);
+    if (look.checkpointerIdle && this.#commitsWait === false) this.#commitsWait = true;
     return {
       kind: "primary",
       since,
       wal,
       recoveredEnd: this.#recoveredEnd,
-      commitsWait: this.#commitsWait,
+      commitsWait: this.#commitsWait === true,
       settings,
       walsenders: this.#withSilence(look),
       marker: this.#marker,

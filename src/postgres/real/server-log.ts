@@ -40,12 +40,11 @@ export function parseLogLine(line: string): ServerMessage | undefined {
 /** Why the server can't go on writing, if this message says so. A query that fills temporary space ends itself, and the server goes on. */
 export function reasonNotToGoOn({ severity, sqlState, message }: ServerMessage): string | undefined {
   if (severity === "PANIC") return message;
-  if (message.includes("pgsql_tmp")) return undefined;
-  const storage =
-    sqlState === "53100" ||
-    sqlState === "58030" ||
-    /No space left on device|Read-only file system|Input\/output error/.test(message);
-  return storage && ["ERROR", "FATAL", "LOG"].includes(severity) ? message : undefined;
+  // A client can raise any SQLSTATE with any text: what counts is what the server says of its own files.
+  const storage = sqlState === "53100" || sqlState === "58030";
+  const own =
+    /^could not \w+[^"]* "?(base|global|pg_(?!tblspc|stat)\w+)\//.test(message) && !message.includes("pgsql_tmp");
+  return storage && own && ["ERROR", "FATAL", "LOG"].includes(severity) ? message : undefined;
 }
 
 export class ServerLog {

@@ -61,6 +61,8 @@ class RealPostgres implements PostgresServer {
   readonly #serverLog: ServerLog;
   readonly #listeners = new Set<() => void>();
   #binaries: Promise<Binaries> | undefined;
+  /** Files were written that the server has perhaps not taken in: it was not reloaded since, or by a sitter that has ended. */
+  #reloadOwed = true;
   #running: RunningServer | undefined;
   #lastObservation: PostgresObservation | undefined;
   /** The look under way. */
@@ -132,7 +134,11 @@ class RealPostgres implements PostgresServer {
       () => undefined,
     );
     const server = await this.#observeServer();
-    const data = await observeData(places, major).catch((error: unknown) => unreadable(explainError(error)));
+    // A disk that fails to be read for a moment says nothing new about what lies on it.
+    const known = this.#lastObservation?.data;
+    const data = await observeData(places, major).catch((error: unknown) =>
+      known?.kind === "present" && server.kind !== "stopped" ? known : unreadable(explainError(error)),
+    );
     const forks = await keptForks(places).catch((): string[] => []);
     return { data, server, job: this.#jobs.job, failure: this.#jobs.failure, forks };
   }
@@ -161,15 +167,16 @@ class RealPostgres implements PostgresServer {
     this.#demandName();
     const found = await this.#postmaster.look();
     if (found.kind !== "running") throw notRunning("settings can't be applied");
-    const changed = await writeSettingsFiles(this.#context, settings, peers);
+    if (await writeSettingsFiles(this.#context, settings, peers)) this.#reloadOwed = true;
     const inForce = this.#running?.pid === found.pid ? this.#running.settingsInForce : undefined;
-    if (!changed && inForce !== undefined && sameSettings(inForce, settings)) return;
+    if (!this.#reloadOwed && inForce !== undefined && sameSettings(inForce, settings)) return;
     if (this.#running?.kind === "starting") {
       // No session can be opened to check it; the next look after the start shows what is in force.
       this.#postmaster.reload();
       return;
     }
     await this.#reload(settings, peers, inForce?.gate ?? "closed");
+    this.#reloadOwed = false;
     this.#running?.settingsApplied(settings);
   }
 
@@ -316,7 +323,7 @@ class RealPostgres implements PostgresServer {
           }));
           break;
         case "write-marker":
-          await this.#writeMarker(action.token);
+          await this.#writeMarker(action);
           break;
         case "end-walsender":
           await endWalsender(context, action.pid);
@@ -340,9 +347,9 @@ class RealPostgres implements PostgresServer {
     }
   }
 
-  async #writeMarker(token: string): Promise<void> {
-    const lsn = await writeMarker(this.#context, token);
-    this.#running?.markerWritten({ token, lsn });
+  async #writeMarker({ token, checkpoint = false }: { token: string; checkpoint?: boolean }): Promise<void> {
+    const lsn = await writeMarker(this.#context, { token, checkpoint });
+    this.#running?.markerWritten({ token, lsn, checkpointed: checkpoint });
   }
 
   async #changeMark(change: (mark: DataMark) => DataMark): Promise<void> {

@@ -10,7 +10,11 @@ const END_LIMIT_MS = 2000;
 const POLL_MS = 10;
 
 /** S1: a commit that waits for no standby, then the flush position behind it. */
-export async function writeMarker(context: Context, token: string): Promise<Lsn> {
+export async function writeMarker(
+  context: Context,
+  { token, checkpoint: checkpointFirst }: { token: string; checkpoint: boolean },
+): Promise<Lsn> {
+  if (checkpointFirst) await checkpoint(context);
   return context.sql(async ({ query }) => {
     await query("begin");
     await query("set local synchronous_commit = local");
@@ -35,7 +39,7 @@ export function endReceiver(context: Context, pid: number): Promise<void> {
 }
 
 export function endClients(context: Context): Promise<void> {
-  return endBackends(context, clientSessionsCondition(context.config.superuser));
+  return endBackends(context, clientSessionsCondition(context.config));
 }
 
 export async function checkpoint(context: Context): Promise<void> {
