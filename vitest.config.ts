@@ -8,7 +8,7 @@ const simulation = ["test/simulation/**/*.test.ts"];
 const drivers = [
   "test/contracts/**/*.test.ts",
   "test/coordination/{zookeeper,local}/**/*.test.ts",
-  "test/coordination/{zookeeper,local}*.test.ts",
+  "test/coordination/*/contract.test.ts",
   "test/postgres/**/*.test.ts",
 ];
 /** Whole shards of real processes. */

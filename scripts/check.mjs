@@ -7,7 +7,7 @@ import { run, say } from "./lib/say.mjs";
 const checks = {
   types: ["node_modules/.bin/tsc", "-p", "tsconfig.json", "--noEmit"],
   "pure types": ["node_modules/.bin/tsc", "-p", "tsconfig.pure.json", "--noEmit"],
-  lint: ["node_modules/.bin/oxlint", "--type-aware"],
+  lint: ["node_modules/.bin/oxlint", "--type-aware", "--quiet"],
   format: ["node_modules/.bin/biome", "format", "."],
   tests: ["node_modules/.bin/vitest", "run", "--project", "fast", "--reporter=dot"],
 };
