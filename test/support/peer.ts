@@ -197,6 +197,16 @@ export class TestPeer {
     return text.trimEnd().split("\n").slice(-lines).map(shortLogLine).join("\n");
   }
 
+  /** The last lines of PostgreSQL's log that tell of trouble. */
+  async serverTrouble(lines: number): Promise<string> {
+    const text = await readFile(join(`${this.dataDir}.manatee`, "server.log"), "utf8").catch(() => "");
+    const told = text.split("\n").filter((line) => /\b(FATAL|PANIC|ERROR|exited|terminated|invalid)\b/.test(line));
+    return told
+      .slice(-lines)
+      .map((line) => `    ${line.slice(0, 300)}`)
+      .join("\n");
+  }
+
   /** Lines of the sitter's log that parse. */
   async logEntries(): Promise<readonly Readonly<Record<string, unknown>>[]> {
     const text = await readFile(this.logFile, "utf8").catch(() => "");

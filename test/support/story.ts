@@ -31,6 +31,7 @@ export async function tellStory({
       `${peer.name} (${peer.port}): ${report === undefined ? "sitter doesn't answer" : describeReport(report)}`,
     );
     lines.push(await peer.logTail(LINES));
+    if (report?.postgres.healthy !== true) lines.push("  its PostgreSQL:", await peer.serverTrouble(LINES));
   }
   return lines.join("\n");
 }
