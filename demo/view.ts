@@ -108,6 +108,9 @@ export function chainText(reports: Reports): string {
   const known = inOrder(reports).filter(([, report]) => report?.role);
   const chain = known.filter(([, report]) => report?.role !== "deposed" && report?.role !== "none");
   const deposed = known.filter(([, report]) => report?.role === "deposed");
+  const silent = [...reports].filter(([, report]) => report === null);
+  const names = (title: string, peers: readonly (readonly [Peer, unknown])[]) =>
+    peers.length > 0 ? `, ${title}: ${peers.map(([peer]) => peer.name).join(", ")}` : "";
   const text = chain.map(([peer, report]) => `${peer.name} (${report?.role})`).join(" → ");
-  return `${text}${deposed.map(([peer]) => `, deposed: ${peer.name}`).join("")}`;
+  return chain.length === 0 ? "" : `${text}${names("deposed", deposed)}${names("dead", silent)}`;
 }

@@ -64,6 +64,11 @@ describe("what the demonstration shows", () => {
     );
   });
 
+  test("who does not answer is named, once anybody has a place", () => {
+    expect(chainText(new Map([...whole, [alpha, null]]))).toBe("bravo (sync) → charlie (async), dead: alpha");
+    expect(chainText(new Map([[alpha, null]]))).toBe("");
+  });
+
   test("the chain counts as whole only with an open gate, a sync, and standbys that receive", () => {
     expect(isWhole(whole)).toBe(true);
     expect(isWhole(new Map([...whole, [alpha, report("primary", { gate: "closed" })]]))).toBe(false);
