@@ -12,6 +12,7 @@ import type { Places } from "./places.ts";
 import {
   commandLine,
   isAlive,
+  isAliveNow,
   isPostgres,
   postgresProcessesOn,
   processState,
@@ -196,19 +197,11 @@ export class Postmaster {
 
   #watchAdopted(pid: number): void {
     this.#endWatch();
-    let over = false;
     const poll = () => {
-      void isAlive(pid).then((alive) => {
-        if (over) return;
-        if (!alive) this.#ended(pid);
-        else cancel = this.#timers.after(ADOPTED_POLL_MS, poll);
-      });
+      if (isAliveNow(pid)) this.#endWatch = this.#timers.after(ADOPTED_POLL_MS, poll);
+      else this.#ended(pid);
     };
-    let cancel = this.#timers.after(ADOPTED_POLL_MS, poll);
-    this.#endWatch = () => {
-      over = true;
-      cancel();
-    };
+    this.#endWatch = this.#timers.after(ADOPTED_POLL_MS, poll);
   }
 
   /** By postmaster.pid, if that process is really the postmaster of this directory, and not one that got its number since. */

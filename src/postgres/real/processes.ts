@@ -1,5 +1,6 @@
 // What runs on a data directory, read from /proc: the only file that knows how Linux shows processes.
 
+import { readFileSync } from "node:fs";
 import { readFile, readdir, readlink } from "node:fs/promises";
 import { basename } from "node:path";
 
@@ -12,6 +13,17 @@ export async function processState(pid: number): Promise<string | undefined> {
 export async function isAlive(pid: number): Promise<boolean> {
   const state = await processState(pid);
   return state !== undefined && state !== "Z" && state !== "X";
+}
+
+/** {@link isAlive} for a poll: /proc answers from memory, and a synchronous read costs a fiftieth of an awaited one. */
+export function isAliveNow(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const state = stat.charAt(stat.lastIndexOf(")") + 2);
+    return state !== "Z" && state !== "X";
+  } catch {
+    return false;
+  }
 }
 
 /**
