@@ -149,7 +149,7 @@ describe("a copy", () => {
     await follow(b, a);
   });
 
-  it("from a source that falls silent can be cancelled", async () => {
+  it("from a source that falls silent can be cancelled, and has touched nothing (I5)", async () => {
     const silent = createServer();
     await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
     const { port } = silent.address() as { port: number };
@@ -161,7 +161,7 @@ describe("a copy", () => {
       expect((await b.observe()).job).toMatchObject({ kind: "copy" });
       await b.postgres.cancelJob();
       expect(await b.observe()).toMatchObject({
-        data: { kind: "unusable", code: "PG_DATA_INCOMPLETE" },
+        data: { kind: "present", mark: { incomplete: false } },
         failure: undefined,
       });
     } finally {
@@ -169,13 +169,16 @@ describe("a copy", () => {
     }
   });
 
-  it("from a source that is not there fails, counted, and stays incomplete", async () => {
+  it("from a source that is not there fails, counted, and touches nothing (I5)", async () => {
     const nobody = { ...a.self, id: "127.0.0.1:1:1" };
     for (const count of [1, 2]) {
       await expect(b.perform({ kind: "copy", from: nobody, incarnation: "z" })).rejects.toMatchObject({
         code: "PG_COPY_FAILED",
       });
-      expect((await b.observe()).failure).toMatchObject({ action: "copy", count });
+      expect(await b.observe()).toMatchObject({
+        data: { kind: "present", mark: { incomplete: false } },
+        failure: { action: "copy", count },
+      });
     }
     await b.perform({ kind: "copy", from: a.self, incarnation: "z" });
     expect((await b.observe()).failure).toBeUndefined();

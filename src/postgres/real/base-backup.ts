@@ -30,6 +30,17 @@ export interface BaseBackup {
 /** A copy takes as long as it takes; its end is the other side's, or cancelJob(). */
 const COPY_LIMIT_MS: Ms = 2_000_000_000;
 
+/** Whether that server lets us in for a copy. Errors: `PG_COPY_FAILED`. */
+export async function demandServing(source: SqlTarget, options: { limitMs: Ms; timers: Timers }): Promise<void> {
+  try {
+    await withConnection({ ...source, replication: "database" }, options, (session) =>
+      session.query("IDENTIFY_SYSTEM"),
+    );
+  } catch (error) {
+    throw copyFailed(source, error);
+  }
+}
+
 /**
  * The folder holds but the mark. When it resolves, the copy is complete and verified; flushing it is the caller's. Errors: `PG_COPY_FAILED`,
  * `PG_COPY_DAMAGED`, `PG_TABLESPACES`, `PG_VERSION_DIFFERS`.

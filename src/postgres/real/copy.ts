@@ -4,7 +4,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
-import { finishCopiedFolder, takeBaseBackup } from "./base-backup.ts";
+import { demandServing, finishCopiedFolder, takeBaseBackup } from "./base-backup.ts";
 import { configFileContent, connInfo, endpointOf, reloadableContent, singleUserOptions } from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { readControlFile } from "./control-file.ts";
@@ -39,9 +39,7 @@ export async function copyFrom(
   await makePrivateFolder(places.dataDir);
   // Nothing here is touched before the source is seen to serve: it may be the last copy that goes otherwise.
   const source = sourceTarget(context, from, password);
-  await withConnection({ ...source, replication: "database" }, { limitMs: config.probeLimitMs, timers }, (session) =>
-    session.query("IDENTIFY_SYSTEM"),
-  );
+  await demandServing(source, { limitMs: config.probeLimitMs, timers });
   await context.mark.change((known) => ({
     shard: context.shard,
     incarnation,
