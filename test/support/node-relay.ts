@@ -80,7 +80,7 @@ export class NodeRelay implements NodeReader {
   }
 
   #rejectAll(): void {
-    for (const { reject } of this.#pending.values()) reject(new Error("the reader of the store has ended"));
+    for (const pending of this.#pending.values()) pending.reject(new Error("the reader of the store has ended"));
     this.#pending.clear();
   }
 }
