@@ -46,8 +46,8 @@ export default defineConfig({
           globalSetup: ["test/integration/global-setup.ts"],
           testTimeout: full ? 900_000 : 240_000,
           hookTimeout: 180_000,
-          // A shard is nine processes that measure time: one at a time.
-          fileParallelism: false,
+          // A shard mostly waits; each story owns its ports, folder and store.
+          maxWorkers: 2,
         },
       },
     ],

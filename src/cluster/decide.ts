@@ -121,6 +121,7 @@ function notice(obs: Observation, memory: Memory): Memory {
     const streaming = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
     let waits = noteWait(memory.waits, "receiver", obs.now, !streaming && settings.upstream !== null);
     waits = noteWait(waits, "silent", obs.now, !streaming);
+    waits = noteWait(waits, "stopping", obs.now, settings.upstream === null && receiver.kind !== "none");
     const failing =
       memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;
     for (const name of Object.keys(waits))

@@ -35,7 +35,14 @@ export type StoreOperation =
   /** Without a version: whatever it is. */
   | { readonly kind: "delete"; readonly path: NodePath; readonly version?: number };
 
-export type Refusal = "bad-version" | "no-node" | "node-exists" | "not-empty" | "no-parent" | "not-permitted" | "too-large";
+export type Refusal =
+  | "bad-version"
+  | "no-node"
+  | "node-exists"
+  | "not-empty"
+  | "no-parent"
+  | "not-permitted"
+  | "too-large";
 
 /** Results in the order of the operations: the path made (with its sequence), or the version after it (`delete`, `check`: undefined). */
 export type OperationResult = { readonly path: NodePath; readonly version: number | undefined };

@@ -13,6 +13,8 @@ import { StallDetector } from "./stall.ts";
 /** After a reason to look, so many looks follow quickly: a sitter hears of its server's death some milliseconds later than we do. */
 const EAGER_LOOKS = 5;
 const EAGER_INTERVAL_MS = 100;
+/** A peer that says it is well is asked so many times less often: whatever changes about it gives a reason to look at once. */
+const CALM_FACTOR = 3;
 
 export interface PeerWatchOptions {
   readonly world: World;
@@ -141,7 +143,9 @@ export class PeerWatch {
   #lookLater(peer: WatchedPeer): void {
     const eager = peer.eagerLooks > 0;
     if (eager) peer.eagerLooks--;
-    const delay = eager ? Math.min(EAGER_INTERVAL_MS, this.#options.intervalMs) : this.#options.intervalMs;
+    const { intervalMs } = this.#options;
+    const calm = peer.sitter.kind === "answers" && peer.report?.postgresHealthy === true;
+    const delay = eager ? Math.min(EAGER_INTERVAL_MS, intervalMs) : calm ? intervalMs * CALM_FACTOR : intervalMs;
     peer.cancelTimer = this.#options.world.timers.after(delay, () => void this.#look(peer));
   }
 

@@ -47,7 +47,12 @@ export interface Network {
   /** Opens a TCP connection and closes it. `refused`: a reset or refusal came back; `silent`: nothing in time, or no route. */
   probePort(target: { host: string; port: number; limitMs: Ms }): Promise<PortAnswer>;
   /** One HTTP GET with a limit over all; `refused` and `silent` as above (a connection that breaks after it was open is `silent`). */
-  httpGet(target: { host: string; port: number; path: string; limitMs: Ms }): Promise<HttpAnswer | "refused" | "silent">;
+  httpGet(target: {
+    host: string;
+    port: number;
+    path: string;
+    limitMs: Ms;
+  }): Promise<HttpAnswer | "refused" | "silent">;
 }
 
 /** Files outside the data directory that services keep (session tickets, lists of forks). Paths are absolute. */

@@ -18,6 +18,7 @@ import {
   SOON_MS,
   type StandbyScene,
   type Step,
+  waited,
 } from "../step.ts";
 import { isFrozen, type PeerEntry } from "../state.ts";
 
@@ -57,15 +58,19 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
   const because = `this peer's WAL (timeline ${scene.server.wal.timeline}) has forked from that of ${source.peer.id} (timeline ${source.lineage.timeline})`;
   const refusal = refused(scene, source);
   if (refusal) return { rule: "R1", because, settings: NEUTRAL, ...refusal };
-  const { memory, obs, server } = scene;
+  const { obs, server } = scene;
   if (server.settings.upstream !== null || server.receiver.kind !== "none") {
     const { receiver } = server;
-    const late = memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;
+    const stoppingMs = waited(scene, "stopping");
+    // One that was ordered and never came has no process to end: the server is stopped instead, which it will be anyway.
+    if (stoppingMs >= obs.policy.opsTimeoutMs)
+      return attempt(obs, { rule: "R1", because, settings: NEUTRAL, action: { kind: "stop", mode: "fast" } });
+    const late = stoppingMs >= obs.policy.suspectMs;
     return {
       rule: "R1",
       because,
       settings: NEUTRAL,
-      ...(late && server.settings.upstream === null && receiver.kind !== "none"
+      ...(late && receiver.kind !== "none" && receiver.pid > 0
         ? { action: { kind: "end-receiver", pid: receiver.pid } }
         : { waitingOn: "receiving to stop" }),
       memory: { rejoining: undefined },
