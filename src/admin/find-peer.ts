@@ -2,7 +2,7 @@
 
 import { ManateeError } from "../base/errors.ts";
 import { shortName } from "../cluster/health-facts.ts";
-import { membersOf, type PeerEntry, type ShardState } from "../cluster/state.ts";
+import { membersOf, type PeerAddress, type PeerEntry, type ShardState } from "../cluster/state.ts";
 import { nearest } from "../config/suggest.ts";
 
 /** By the whole name, the first eight characters of it, or the id; or by address. */
@@ -36,7 +36,7 @@ export function findPeer(
   return first;
 }
 
-export function isCalled(peer: PeerEntry, name: string): boolean {
+export function isCalled(peer: PeerAddress, name: string): boolean {
   return peer.zoneId === name || peer.id === name || shortName(peer) === name;
 }
 

@@ -1,5 +1,6 @@
 // The history as a table, and what each entry changed, in words.
 
+import { isoTime } from "../base/text.ts";
 import { shortName } from "../cluster/health-facts.ts";
 import type { PeerEntry, ShardState } from "../cluster/state.ts";
 import type { HistoryEntry } from "../shard/port.ts";
@@ -41,10 +42,6 @@ export function historyRows(entries: readonly HistoryEntry[]): HistoryRow[] {
   return entries.map((entry, at) => ({ entry, before: entries[at - 1]?.state }));
 }
 
-export function isoTime(wallMs: number): string {
-  return new Date(wallMs).toISOString();
-}
-
 /** What changed, then rule and reason where the writer gave them. */
 function summaryOf({ entry, before }: HistoryRow): string {
   const { state } = entry;
@@ -60,7 +57,7 @@ function summaryOf({ entry, before }: HistoryRow): string {
   return state.rule === "" || stale ? told : `${told} [${state.rule}: ${state.reason}]`;
 }
 
-export function changesBetween(before: ShardState, after: ShardState): string[] {
+function changesBetween(before: ShardState, after: ShardState): string[] {
   return [...roleChanges(before, after), ...listChanges(before, after), ...markChanges(before, after)];
 }
 

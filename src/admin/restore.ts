@@ -12,7 +12,7 @@ import { broken, confirm } from "./change.ts";
 import { type ChangeCommandOptions, changeOptions } from "./change-options.ts";
 import { type ShardAccess, withShard } from "./connect.ts";
 import type { AdminContext } from "./context.ts";
-import { isoTime } from "./history-rows.ts";
+import { isoTime } from "../base/text.ts";
 import { printTable } from "./output.ts";
 import { type Picture, takePicture } from "./picture.ts";
 import type { ExitStatus } from "./program.ts";

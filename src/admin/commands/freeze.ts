@@ -3,7 +3,7 @@ import { confirm, readDocument, writeChange } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { withShard } from "../connect.ts";
 import type { AdminContext } from "../context.ts";
-import { isoTime } from "../history-rows.ts";
+import { isoTime } from "../../base/text.ts";
 import { examples } from "../output.ts";
 import type { ExitStatus, Run } from "../program.ts";
 import { shardTarget } from "../target.ts";

@@ -8,7 +8,7 @@ import { type ShardAccess, withShard } from "../connect.ts";
 import type { AdminContext } from "../context.ts";
 import { findPeer } from "../find-peer.ts";
 import { findingLine, judge, problemsOf } from "../findings.ts";
-import { isoTime } from "../history-rows.ts";
+import { isoTime } from "../../base/text.ts";
 import { examples } from "../output.ts";
 import { formatLag } from "../peer-rows.ts";
 import { type Picture, takePicture } from "../picture.ts";

@@ -6,7 +6,7 @@ import { confirm, readDocument } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { type ShardAccess, withShard } from "../connect.ts";
 import type { AdminContext } from "../context.ts";
-import { isoTime } from "../history-rows.ts";
+import { isoTime } from "../../base/text.ts";
 import { examples } from "../output.ts";
 import { askPeer } from "../picture.ts";
 import type { ExitStatus, Run } from "../program.ts";

@@ -3,13 +3,14 @@ import { ManateeError } from "../../base/errors.ts";
 import { canFollow, type Lineage } from "../../base/lineage.ts";
 import { formatLsn, type Lsn } from "../../base/lsn.ts";
 import { shortName } from "../../cluster/health-facts.ts";
+import { entryFrom } from "../../cluster/step.ts";
 import { entryOf, type PeerAddress, type PeerEntry, roleOf, type ShardState } from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange, type Written } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { type ShardAccess, withShard } from "../connect.ts";
 import type { AdminContext } from "../context.ts";
 import { isCalled } from "../find-peer.ts";
-import { isoTime } from "../history-rows.ts";
+import { isoTime } from "../../base/text.ts";
 import { examples, printTable } from "../output.ts";
 import { type Picture, takePicture } from "../picture.ts";
 import type { ExitStatus, Run } from "../program.ts";
@@ -96,8 +97,7 @@ function refuseWhileServing(state: ShardState, picture: Picture): void {
 
 function chooseClaimant(state: ShardState, all: readonly Standing[], zonename: string | undefined): Holder {
   const holders = all.flatMap((standing) => holderOf(state, standing) ?? []);
-  const named =
-    zonename === undefined ? holders[0] : holders.find(({ peer }) => isCalled(entry({ peer }, undefined), zonename));
+  const named = zonename === undefined ? holders[0] : holders.find(({ peer }) => isCalled(peer, zonename));
   if (named !== undefined && named.peer.id === state.primary.id)
     throw refused(
       `"${shortName(named.peer)}" is the primary already`,
@@ -164,17 +164,12 @@ function tellLoss(
     say("It is the sync: nothing that was confirmed is missing, unless its data are older than its name.");
 }
 
-function entry({ peer }: { peer: PeerAddress }, incarnation: string | undefined, known?: PeerEntry): PeerEntry {
-  const { id, zoneId, ip, pgUrl, backupUrl } = peer;
-  return { id, zoneId, ip, pgUrl, backupUrl, incarnation, extra: known?.extra ?? {} };
-}
-
 /** T1's claim, by hand: provisional, on a timeline that nobody has used; the new primary's sitter does the rest. */
 function forcedState(
   state: ShardState,
   { claimant, heir, date, picture }: { claimant: Holder; heir: Holder | undefined; date: string; picture: Picture },
 ): ShardState {
-  const named = (holder: Holder) => entry(holder, holder.incarnation, entryOf(state, holder.peer.id));
+  const named = (holder: Holder) => entryFrom(holder.peer, holder.incarnation, entryOf(state, holder.peer.id));
   const taken = new Set([claimant.peer.id, heir?.peer.id]);
   const left = (peers: readonly (PeerEntry | null)[]) =>
     peers.filter((peer): peer is PeerEntry => peer !== null && !taken.has(peer.id));
