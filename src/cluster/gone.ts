@@ -23,7 +23,7 @@ export interface Flow {
   readonly silentSince?: Ms | undefined;
 }
 
-/** The table of D2. `entry` is the peer as the state names it; `flow` is what this peer's own PostgreSQL shows of it. */
+/** The table of D1. `entry` is the peer as the state names it; `flow` is what this peer's own PostgreSQL shows of it. */
 export function judgeGone(obs: Observation, state: ShardState, entry: PeerEntry, flow: Flow): Verdict {
   const found = candidateOf(obs, entry.id);
   const announced = found?.announcement;

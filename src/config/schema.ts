@@ -273,7 +273,6 @@ export const sitterSchema = z.strictObject({
 
 export type SitterFile = z.output<typeof sitterSchema>;
 export type PostgresSection = NonNullable<SitterFile["postgres"]>;
-export type StoreSection = NonNullable<SitterFile["store"]>;
 
 /** The section with the name under which it stands in the file. */
 export interface NamedSection {

@@ -1,5 +1,5 @@
 // From one observation to the next: about which peers something changed that is a reason to look at them at once, instead of at the
-// next interval (D2: evidence makes failover quicker).
+// next interval (D1: evidence makes failover quicker).
 
 import type { PeerId } from "../base/peer-id.ts";
 import type { Observation } from "../cluster/observation.ts";
