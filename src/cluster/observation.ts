@@ -73,7 +73,7 @@ export type ShardView =
   | { readonly kind: "absent" }
   /** A document that this version can't act on: malformed, or requiring a feature unknown here. */
   | { readonly kind: "unreadable"; readonly code: string; readonly message: string; readonly hint: string }
-  /** `confirmedAt`: when the version was last confirmed by a read that is not older than its call. */
+  /** `readAt`: when the read began that showed it. */
   | { readonly kind: "document"; readonly state: ShardState; readonly version: number; readonly readAt: Ms };
 
 export interface ElectionEntry {
