@@ -6,7 +6,7 @@ import { formatLsn } from "../base/lsn.ts";
 import { parsePeerId } from "../base/peer-id.ts";
 import { isOriginals } from "./codec.ts";
 import { HIGHEST_TIMELINE } from "./observation.ts";
-import { chainOf, entryOf, isFrozen, membersOf, type PeerEntry, type ShardState } from "./state.ts";
+import { chainOf, entryOf, isFrozen, membersOf, NAME_BYTES_MAX, type PeerEntry, type ShardState } from "./state.ts";
 
 /** `rule` names the invariant (a word for people and tests, not a protocol rule); `message` is for an operator. */
 export interface Violation {
@@ -22,8 +22,6 @@ export interface TransitionContext {
   readonly kind: "agent" | "operator" | "forced" | "restore";
 }
 
-/** PostgreSQL cuts an application_name at 63 bytes: two longer names could be one and the same vote. */
-const NAME_BYTES_MAX = 63;
 /** The original's tools show (and address) a peer by so many characters of its zoneId. */
 const ZONE_ID_SHOWN = 8;
 

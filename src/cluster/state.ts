@@ -6,6 +6,9 @@ import type { PeerId } from "../base/peer-id.ts";
 /** A random name of one data directory's content, renewed by every initdb, restore, rewind and copy before the data is touched. */
 export type Incarnation = string;
 
+/** PostgreSQL cuts an application_name there: two longer names could be one and the same vote (S1). */
+export const NAME_BYTES_MAX = 63;
+
 /** How a peer is reached, as it stands in the election and in the state. */
 export interface PeerAddress {
   readonly id: PeerId;

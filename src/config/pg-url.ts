@@ -1,9 +1,7 @@
 // `tcp://USER@ADDRESS:PORT/DATABASE`: how clients reach a peer, and the name under which it replicates.
 
+import { NAME_BYTES_MAX } from "../cluster/state.ts";
 import { isIpv4 } from "./values.ts";
-
-/** PostgreSQL cuts an application_name there; a cut name would vote for somebody else (S1). */
-export const PG_URL_BYTES_MAX = 63;
 
 export interface PgUrl {
   readonly user: string;
@@ -21,9 +19,9 @@ export function parsePgUrl(url: string): PgUrl | { readonly problem: string } {
   if (!isIpv4(ip)) return { problem: `must name an IPv4 address, not ${ip}: clients cut it at the colons` };
   if (port < 1 || port > 65_534) return { problem: `has no valid port: ${match[3]}` };
   const length = new TextEncoder().encode(url).length;
-  if (length > PG_URL_BYTES_MAX)
+  if (length > NAME_BYTES_MAX)
     return {
-      problem: `is ${length} bytes long; PostgreSQL cuts the application_name made of it at ${PG_URL_BYTES_MAX}. Use a shorter user or database name`,
+      problem: `is ${length} bytes long; PostgreSQL cuts the application_name made of it at ${NAME_BYTES_MAX}. Use a shorter user or database name`,
     };
   return { user, ip, port, database };
 }

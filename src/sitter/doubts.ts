@@ -3,11 +3,8 @@
 
 import type { PeerId } from "../base/peer-id.ts";
 import type { Observation } from "../cluster/observation.ts";
-import { membersOf, type PeerAddress } from "../cluster/state.ts";
+import { membersOf, NAME_BYTES_MAX, type PeerAddress } from "../cluster/state.ts";
 import { postgresAddress } from "../peers/address.ts";
-
-/** PostgreSQL cuts longer names. */
-const NAME_BYTES_MAX = 63;
 
 /** Every peer that the election or the state names, without this one. */
 export function otherPeers({ self, store }: Pick<Observation, "self" | "store">): readonly PeerAddress[] {

@@ -9,7 +9,7 @@ import type {
   PostgresSettings,
   ServerObservation,
 } from "../../cluster/observation.ts";
-import type { PeerAddress } from "../../cluster/state.ts";
+import { NAME_BYTES_MAX, type PeerAddress } from "../../cluster/state.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { PostgresReport } from "../../status/report.ts";
 import type { Clock, Log, Random, Timers } from "../../world/port.ts";
@@ -47,9 +47,6 @@ export interface RealPostgresOptions {
 export function realPostgres(options: RealPostgresOptions): PostgresServer {
   return new RealPostgres(options);
 }
-
-/** PostgreSQL cuts names at this length, and a cut name is no peer's. */
-const NAME_BYTES_MAX = 63;
 
 /** A look is a connection or two, and files: past so many limits of one connection, the disk hangs. */
 const LOOK_LIMITS = 3;
