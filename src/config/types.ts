@@ -24,9 +24,9 @@ export type StoreConfig =
     };
 
 export interface TlsConfig {
-  readonly caFile: string | undefined;
-  readonly certFile: string | undefined;
-  readonly keyFile: string | undefined;
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
 }
 
 export interface PostgresConfig {
