@@ -22,7 +22,7 @@ export function define(command: Command, run: Run): void {
     .option("-c, --config <CONFIG>", "the sitter's file of this host's peer, as -f (or MANATEE_SITTER_CONFIG)")
     .addHelpText(
       "after",
-      `${examples("rebuild -c /etc/manatee/sitter.json")}\n\nRun it on the host of the peer that is to be rebuilt. Its present content is kept as a fork where policy.forksKeptMax allows.`,
+      `${examples("rebuild -c /etc/manatee/sitter.json")}\n\nRun it on the host of the peer that is to be rebuilt. Its present content is kept as a fork first; where policy.forksKeptMax are kept already, it waits.`,
     )
     .action(run(rebuild));
 }
