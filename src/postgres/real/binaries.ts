@@ -19,7 +19,7 @@ export interface Binaries {
   readonly rewind: string | undefined;
 }
 
-export const MAJORS_SUPPORTED: readonly number[] = [14, 15, 16, 17, 18];
+const MAJORS_SUPPORTED: readonly number[] = [14, 15, 16, 17, 18];
 
 /**
  * `major`: the one that is needed (of the data directory, or configured); undefined: the newest. The embedded package is taken only
@@ -107,7 +107,7 @@ function embeddedFolder(): string | undefined {
  * The embedded package can't carry symbolic links: an install script makes them from a list, and package managers skip such scripts
  * unless they are approved. Made here then. What can't be made (a folder of somebody else's) shows as a program that doesn't run.
  */
-export async function hydrateSymlinks(native: string): Promise<void> {
+async function hydrateSymlinks(native: string): Promise<void> {
   if (basename(native) !== "native") return;
   const listed = await readFile(join(native, "pg-symlinks.json"), "utf8").catch(() => "[]");
   const links: unknown = JSON.parse(listed);

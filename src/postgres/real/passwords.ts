@@ -21,7 +21,7 @@ export async function makePassword(path: string, random: Random): Promise<string
 }
 
 /** undefined: no such file. Errors: `PG_PASSWORD_FILE` where others may read it, or it is empty. */
-export async function readPassword(path: string): Promise<string | undefined> {
+async function readPassword(path: string): Promise<string | undefined> {
   try {
     const { mode } = await stat(path);
     if ((mode & 0o077) !== 0)

@@ -100,7 +100,7 @@ export function unresponsive({ host, port }: { host: string; port: number }, lim
   });
 }
 
-export function abortError(): ManateeError {
+function abortError(): ManateeError {
   return new ManateeError({
     code: "PG_JOB_CANCELLED",
     message: "the job was cancelled",
