@@ -105,7 +105,7 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
       job.end();
       return refuse(`can't read from ${from.pgUrl}`);
     }
-    data.mark = { ...data.mark, incomplete: true };
+    data.mark = { ...data.mark, incomplete: true, source: from.id };
     data.cutShort = "rewind";
     world.dirty = true;
     schedule(world, [200, 1_000], `${peer.name}: pg_rewind ends`, () => {

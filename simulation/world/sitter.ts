@@ -203,8 +203,7 @@ function perform(world: World, peer: SimPeer, action: PostgresAction): void {
         data.mark = { ...data.mark, claim: action.version === undefined ? undefined : { version: action.version } };
       return;
     case "renew-incarnation":
-      if (data?.mark)
-        data.mark = { ...data.mark, incarnation: action.incarnation, source: action.source, founding: false };
+      if (data?.mark) data.mark = { ...data.mark, incarnation: action.incarnation, source: undefined, founding: false };
       world.dirty = true;
       return;
     default:

@@ -4,14 +4,21 @@
 import { containsPoint } from "../base/lineage.ts";
 import type { Decision, Memory } from "./decision.ts";
 import { requiredStandbys, strayWalsender, syncQualified } from "./desired-postgres.ts";
-import { isFounding, type Announcement, type Observation } from "./observation.ts";
+import {
+  isFounding,
+  type Announcement,
+  type Observation,
+  type PrimaryServer,
+  type StandbyServer,
+} from "./observation.ts";
 import { decideWithoutState } from "./rules/bootstrap.ts";
+import { isolationStep } from "./rules/isolation.ts";
 import { decideAsPrimary } from "./rules/primary.ts";
 import { asyncToCall, findCandidate, reasonToReplace } from "./rules/replace-sync.ts";
 import { decideAsStandby } from "./rules/standby.ts";
 import { handoverOf } from "./rules/switchover.ts";
 import { findHeir } from "./rules/takeover.ts";
-import { connected, IDLE_MS, noteWait, type Scene, type Step, streamsFrom } from "./step.ts";
+import { connected, IDLE_MS, noteWait, type PrimaryScene, type Scene, type Step } from "./step.ts";
 import { isFrozen, KNOWN_FEATURES, roleOf } from "./state.ts";
 
 export function decide(obs: Observation, before: Memory): Decision {
@@ -35,6 +42,10 @@ export function decide(obs: Observation, before: Memory): Decision {
 
 function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined): Step {
   const { shard } = obs.store;
+  if (shard.kind === "unread") {
+    const isolated = closeUnread(obs, memory);
+    if (isolated) return isolated;
+  }
   if (shard.kind === "unread")
     return {
       rule: "Z1",
@@ -50,6 +61,13 @@ function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined):
     };
   if (shard.kind === "absent" || !scene) return decideWithoutState(obs, memory);
   return scene.role === "primary" ? decideAsPrimary(scene) : decideAsStandby(scene);
+}
+
+/** X1, of a primary whose sitter started anew and has read nothing yet: what it finds is left as it is, but for its clients. */
+function closeUnread(obs: Observation, memory: Memory): Step | undefined {
+  const { server } = obs.postgres;
+  if (server.kind !== "primary" || memory.isolatedSince === undefined) return undefined;
+  return isolationStep({ obs, memory, server }, server.settings);
 }
 
 function sceneOf(obs: Observation, memory: Memory): Scene | undefined {
@@ -93,59 +111,68 @@ function settle(obs: Observation, before: Memory): Memory {
 
 /** What has to be remembered of what is seen now, because it is gone when it matters. */
 function notice(obs: Observation, memory: Memory): Memory {
-  const { server, job } = obs.postgres;
+  const { server } = obs.postgres;
   const scene = sceneOf(obs, memory);
   // Starting it again writes WAL: no write sent until now may land after that.
   if (server.kind === "stopped" && memory.ranAsPrimary && scene)
-    return { ...memory, ranAsPrimary: false, fenced: false, startVersion: scene.version };
-  if (server.kind === "primary" && scene?.role === "primary") {
-    const primary = { ...scene, server };
-    const qualified = syncQualified(primary);
-    const streaming = requiredStandbys(primary).every((peer) => streamsFrom(server, peer));
-    const isolated = !connected(obs) && !streaming;
-    return {
-      ...memory,
-      ranAsPrimary: true,
-      servedWithSync: qualified && server.settings.gate === "open" && !scene.state.provisional,
-      isolatedSince: isolated ? (memory.isolatedSince ?? obs.now) : undefined,
-      waits: noteWait(
-        noteWait(memory.waits, "sync", obs.now, !qualified),
-        "stray",
-        obs.now,
-        strayWalsender(primary) !== undefined,
-      ),
-    };
-  }
-  if (server.kind === "standby") {
-    const { receiver, settings } = server;
-    const streaming = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
-    let waits = noteWait(memory.waits, "receiver", obs.now, !streaming && settings.upstream !== null);
-    waits = noteWait(waits, "silent", obs.now, !streaming);
-    waits = noteWait(waits, "stopping", obs.now, settings.upstream === null && receiver.kind !== "none");
-    const failing =
-      memory.waits["receiver"] !== undefined && obs.now - memory.waits["receiver"] >= obs.policy.suspectMs;
-    for (const name of Object.keys(waits))
-      if (name.startsWith(AVOID) && obs.now - (waits[name] as number) > AVOID_MS)
-        waits = noteWait(waits, name, obs.now, false);
-    if (failing && settings.upstream && !streaming)
-      waits = noteWait(waits, `${AVOID}${settings.upstream.id}`, obs.now, true);
-    return {
-      ...memory,
-      waits,
-      followed: memory.followed || streaming,
-      copying: job?.kind === "copy" ? memory.copying : undefined,
-    };
-  }
+    return { ...memory, ranAsPrimary: false, fenced: false, startVersion: scene.version, waits: {} };
+  if (server.kind === "primary")
+    return noticePrimary(obs, memory, server, scene?.role === "primary" ? { ...scene, server } : undefined);
+  if (server.kind === "standby") return noticeStandby(obs, memory, server);
+  return { ...memory, waits: {}, followed: server.kind === "stopped" ? false : memory.followed };
+}
+
+/** `scene`: where the state that was read names this peer. Without one it still is a server that may have clients. */
+function noticePrimary(
+  obs: Observation,
+  memory: Memory,
+  server: PrimaryServer,
+  scene: PrimaryScene | undefined,
+): Memory {
+  const required = scene ? requiredStandbys(scene).map(({ pgUrl }) => pgUrl) : server.settings.syncNames;
+  const streaming = required.every((name) => server.walsenders.some((w) => w.name === name && w.state === "streaming"));
+  const isolatedSince = connected(obs) || streaming ? undefined : (memory.isolatedSince ?? obs.now);
+  if (!scene) return { ...memory, isolatedSince, waits: {} };
+  const qualified = syncQualified(scene);
+  const { sync, stray } = memory.waits;
+  let waits = noteWait(
+    { ...(sync !== undefined && { sync }), ...(stray !== undefined && { stray }) },
+    "sync",
+    obs.now,
+    !qualified,
+  );
+  waits = noteWait(waits, "stray", obs.now, strayWalsender(scene) !== undefined);
   return {
     ...memory,
-    waits: noteWait(memory.waits, "receiver", obs.now, false),
-    followed: server.kind === "stopped" ? false : memory.followed,
+    ranAsPrimary: true,
+    servedWithSync: qualified && server.settings.gate === "open" && !scene.state.provisional,
+    isolatedSince,
+    waits,
   };
 }
 
 /** An upstream that could not be reached is passed over for this long. */
 const AVOID = "avoid:";
 const AVOID_MS = 30_000;
+
+function noticeStandby(obs: Observation, memory: Memory, { receiver, settings }: StandbyServer): Memory {
+  const { sync: _, stray: __, ...before } = memory.waits;
+  const streaming = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
+  const failing = before["receiver"] !== undefined && obs.now - before["receiver"] >= obs.policy.suspectMs;
+  let waits = noteWait(before, "receiver", obs.now, !streaming && settings.upstream !== null);
+  waits = noteWait(waits, "silent", obs.now, !streaming);
+  waits = noteWait(waits, "stopping", obs.now, settings.upstream === null && receiver.kind !== "none");
+  for (const [name, since] of Object.entries(waits))
+    if (name.startsWith(AVOID) && obs.now - since > AVOID_MS) waits = noteWait(waits, name, obs.now, false);
+  if (failing && settings.upstream && !streaming)
+    waits = noteWait(waits, `${AVOID}${settings.upstream.id}`, obs.now, true);
+  return {
+    ...memory,
+    waits,
+    followed: memory.followed || streaming,
+    copying: obs.postgres.job?.kind === "copy" ? memory.copying : undefined,
+  };
+}
 
 /** What this peer's election node should say. */
 function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefined): Announcement {

@@ -44,7 +44,7 @@ describe("a former primary whose WAL has forked", () => {
   it("bears a new name before its content is touched", async () => {
     await a.perform({ kind: "renew-incarnation", incarnation: "renewed", source: b.self.id });
     expect((await a.observe()).data).toMatchObject({
-      mark: { incarnation: "renewed", source: b.self.id, incomplete: false },
+      mark: { incarnation: "renewed", source: undefined, incomplete: false },
     });
   });
 

@@ -19,6 +19,7 @@ import {
   writeStep,
 } from "../step.ts";
 import { isFrozen, type PeerEntry } from "../state.ts";
+import { isolationStep } from "./isolation.ts";
 import { reasonToReplace, replaceSync, resolveSent } from "./replace-sync.ts";
 import { clearFrozenRequest, handOver, requestStep } from "./switchover.ts";
 
@@ -26,19 +27,11 @@ const NAME_BYTES_MAX = 63;
 
 export function serve(scene: PrimaryScene): Step {
   const { memory, state, server } = scene;
+  const wanted: PostgresSettings = { syncNames: requiredNames(scene), gate: gateOf(scene), upstream: null };
+  const isolated = isolationStep(scene, memory.fenced ? wanted : server.settings);
+  if (isolated) return isolated;
   if (!memory.fenced) return fenceFirst(scene);
-  const isolated = isolation(scene);
-  const settings: PostgresSettings = { syncNames: requiredNames(scene), gate: gateOf(scene, isolated), upstream: null };
-  if (isolated)
-    return isolated === "closed"
-      ? closeIsolated(scene, settings)
-      : {
-          rule: "X1",
-          because: "neither the sync nor the store can be reached",
-          settings,
-          waitingOn: "either of them",
-          lookAgainAfterMs: SOON_MS * 4,
-        };
+  const settings = wanted;
   const pending = resolveSent(scene, settings);
   if (pending) return pending;
   if (memory.handingOver) return handOver(scene, settings);
@@ -100,9 +93,10 @@ function giveUpReplacing(scene: PrimaryScene, because: string, settings: Postgre
 
 // --- P1
 
-function gateOf(scene: PrimaryScene, isolated: "wait" | "closed" | undefined): PostgresSettings["gate"] {
+function gateOf(scene: PrimaryScene): PostgresSettings["gate"] {
   const { server, memory } = scene;
-  if (isolated === "closed" || memory.handingOver) return "closed";
+  // T3: clients go on until the checkpoint is done that shortens the shutdown.
+  if (memory.handingOver?.checkpointed) return "closed";
   return server.settings.gate === "open" || mayOpen(scene) === undefined ? "open" : "closed";
 }
 
@@ -183,27 +177,6 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
 /** Where the present timeline begins: where the one before it ends. */
 function beginOf(scene: PrimaryScene): bigint {
   return scene.server.wal.past.at(-1)?.end ?? scene.server.recoveredEnd;
-}
-
-// --- X1
-
-function isolation(scene: PrimaryScene): "wait" | "closed" | undefined {
-  const { memory, obs } = scene;
-  if (memory.isolatedSince === undefined) return undefined;
-  return obs.now - memory.isolatedSince >= obs.policy.isolationMs ? "closed" : "wait";
-}
-
-function closeIsolated(scene: PrimaryScene, settings: PostgresSettings): Step {
-  const { server } = scene;
-  const closing = {
-    rule: "X1",
-    because: "neither the sync nor the store could be reached for too long: clients are shut out",
-    settings,
-    lookAgainAfterMs: SOON_MS * 4,
-  } as const;
-  return server.settings.gate === "closed" && server.clientSessions > 0
-    ? { ...closing, action: { kind: "end-clients" } }
-    : { ...closing, waitingOn: "the sync, or the store" };
 }
 
 // --- A1, A2, O1

@@ -93,7 +93,7 @@ function beginHandover(scene: PrimaryScene, promote: PromoteRequest, settings: P
   return {
     rule: "T3",
     because,
-    settings: { ...settings, gate: "closed" },
+    settings,
     memory: {
       handingOver: { since: obs.now, generation: state.generation, checkpointed: false },
       replacing: undefined,
@@ -102,7 +102,7 @@ function beginHandover(scene: PrimaryScene, promote: PromoteRequest, settings: P
   };
 }
 
-/** Closed to new clients: sessions end, a checkpoint (so that the shutdown's is short), then a fast stop, which sends all WAL to the sync. */
+/** A checkpoint while clients still write (so that the shutdown's is short); then closed to new ones, and a fast stop, which ends sessions and sends all WAL to the sync. */
 export function handOver(scene: PrimaryScene, settings: PostgresSettings): Step {
   const { memory, obs, server } = scene;
   const handingOver = memory.handingOver as NonNullable<typeof memory.handingOver>;
@@ -125,10 +125,9 @@ export function handOver(scene: PrimaryScene, settings: PostgresSettings): Step 
     const step = clear(scene, "handing over took too long", settings);
     return { ...step, memory: { ...step.memory, handingOver: undefined } };
   }
-  if (server.settings.gate !== "closed") return { ...base, waitingOn: "the gate to close" };
   if (!handingOver.checkpointed)
     return { ...base, action: { kind: "checkpoint" }, memory: { handingOver: { ...handingOver, checkpointed: true } } };
-  if (server.clientSessions > 0) return { ...base, action: { kind: "end-clients" } };
+  if (server.settings.gate !== "closed") return { ...base, waitingOn: "the gate to close", lookAgainAfterMs: 1 };
   const other = server.walsenders.find((walsender) => walsender.name !== scene.state.sync?.pgUrl);
   if (other)
     return {

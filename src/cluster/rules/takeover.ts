@@ -97,6 +97,8 @@ export function findHeir(scene: StandbyScene): PeerEntry | undefined {
 }
 
 const STOPPED: PostgresSettings = NEUTRAL;
+/** A receiver that has been told to end by the settings, and is still there after that, is ended by its pid. */
+const RECEIVER_MS = 100;
 
 /** undefined: nothing to take over. Otherwise this decides all that the sync does. */
 export function takeOver(scene: StandbyScene): Step | undefined {
@@ -156,7 +158,7 @@ function stopReceiving(scene: StandbyScene, base: Omit<Step, "action">, since: n
   const { server, obs } = scene;
   const { receiver } = server;
   if (server.settings.upstream === null && receiver.kind === "none") return undefined;
-  return server.settings.upstream === null && receiver.kind !== "none" && obs.now - since >= obs.policy.suspectMs / 2
+  return server.settings.upstream === null && receiver.kind !== "none" && obs.now - since >= RECEIVER_MS
     ? {
         ...base,
         because: `${base.because}; what is received must end first`,

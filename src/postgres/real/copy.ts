@@ -19,7 +19,7 @@ import {
 import { demandSpace } from "./forks.ts";
 import { endLeftovers } from "./leftovers.ts";
 import type { JobHandle } from "./jobs.ts";
-import { MARK_FILE } from "./mark.ts";
+import { MARK_FILE, markMissing } from "./mark.ts";
 import { demandReplicationPassword, writePassFile } from "./passwords.ts";
 import { runProgram } from "./programs.ts";
 import { type SqlTarget, withConnection } from "./sql.ts";
@@ -80,6 +80,10 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
   await endLeftovers(places);
   // Crash recovery writes on the old timeline already: cut short from here on, what is here is copied anew, and not taken for what it was.
   await context.mark.protect();
+  await context.mark.change((mark) => {
+    if (mark === undefined) throw markMissing(places);
+    return { ...mark, source: from.id };
+  });
   await shutDownCleanly(context, job.signal);
   await checkpointSource(context, from, password, job.signal);
   await runProgram({

@@ -315,7 +315,8 @@ class RealPostgres implements PostgresServer {
           await this.#changeMark((mark) => ({
             ...mark,
             incarnation: action.incarnation,
-            source: action.source,
+            // Set when its data has come from there: until then it must not be started as if it had.
+            source: undefined,
             founding: false,
           }));
           break;
