@@ -130,7 +130,11 @@ function noticePrimary(
   scene: PrimaryScene | undefined,
 ): Memory {
   const required = scene ? requiredStandbys(scene).map(({ pgUrl }) => pgUrl) : server.settings.syncNames;
-  const streaming = required.every((name) => server.walsenders.some((w) => w.name === name && w.state === "streaming"));
+  const streaming = required.every((name) =>
+    server.walsenders.some(
+      (w) => w.name === name && w.state === "streaming" && (w.silentMs ?? 0) < obs.policy.suspectMs,
+    ),
+  );
   const isolatedSince = connected(obs) || streaming ? undefined : (memory.isolatedSince ?? obs.now);
   if (!scene) return { ...memory, isolatedSince, waits: {} };
   const qualified = syncQualified(scene);

@@ -116,6 +116,7 @@ export interface Memory {
         readonly version: number;
         readonly token: string;
         readonly what: "S1" | "T1" | "FENCE" | "other";
+        readonly rule: RuleName;
         readonly at: Ms;
         /** It took the place of one whose outcome is unknown: only a newer version says that both have ended. */
         readonly doubtful: boolean;

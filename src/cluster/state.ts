@@ -109,6 +109,12 @@ export function chainOf(state: ShardState): readonly PeerEntry[] {
   return [state.primary, ...(state.sync ? [state.sync] : []), ...state.async];
 }
 
+/** O1 is frozen by definition; these freezes end with the mode, an operator's own does not. */
+export const FREEZE_OF_MODE = {
+  asked: "one-node-write mode",
+  tookOverAlone: "took over alone, as configured (takeoverAlone)",
+} as const;
+
 export function isFrozen(state: ShardState): boolean {
   return state.freeze !== undefined;
 }

@@ -146,7 +146,14 @@ export function writeStep(
     memory: {
       ...step.memory,
       // What was lost may still land: for what it was is what counts until a newer version is read.
-      sent: { version: scene.version, token, what: replaces ? sent.what : what, at: scene.obs.now, doubtful: replaces },
+      sent: {
+        version: scene.version,
+        token,
+        what: replaces ? sent.what : what,
+        rule: step.rule,
+        at: scene.obs.now,
+        doubtful: replaces,
+      },
     },
   };
 }

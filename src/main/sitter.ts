@@ -34,7 +34,7 @@ Environment:
 Signals:
   SIGTERM, SIGINT  leave in order: the election, the session, then stop PostgreSQL
   SIGUSR2          leave PostgreSQL running and the session open, for a sitter that starts again soon
-  SIGHUP           read the policy again, and the operator's pg_hba lines; what else changed counts from the next start on
+  SIGHUP           read the policy and the operator's own PostgreSQL files again; what else changed counts from the next start on
   SIGKILL          is survived: PostgreSQL goes on, and the next sitter adopts it`;
 
 interface Arguments {

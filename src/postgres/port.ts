@@ -22,6 +22,9 @@ export interface PostgresServer {
    */
   applySettings(settings: PostgresSettings, peers: readonly ReplicationPeer[]): Promise<void>;
 
+  /** The operator's own files may have changed: the next `applySettings` reloads in any case. */
+  takeInFiles(): void;
+
   /**
    * Begins the action. Short ones are done when the promise resolves. Long ones (see {@link PostgresAction}) go on as the
    * observation's `job`; their failure is shown in `failure`, and the promise resolves once they have begun.

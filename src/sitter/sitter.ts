@@ -127,6 +127,7 @@ export class Sitter implements StatusSource {
   /** Takes over the policy of that configuration, and has PostgreSQL's settings and the operator's files applied again. */
   reload(config: SitterConfig): void {
     this.#config = { ...this.#config, policy: config.policy, healthCheckIntervalMs: config.healthCheckIntervalMs };
+    this.#postgres.takeInFiles();
     this.#executor.applyAgain();
     this.#world.log.info("configuration taken again", { policy: config.policy });
     this.#bell.ring();

@@ -398,6 +398,8 @@ export class FakePostgres implements PostgresServer {
     return this.observation;
   }
 
+  takeInFiles(): void {}
+
   async applySettings(settings: PostgresSettings): Promise<void> {
     this.applied.push(settings);
     if (this.failing) throw this.failing;

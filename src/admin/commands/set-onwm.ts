@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { shortName } from "../../cluster/health-facts.ts";
-import type { ShardState } from "../../cluster/state.ts";
+import { FREEZE_OF_MODE, type ShardState } from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { withShard } from "../connect.ts";
@@ -18,11 +18,7 @@ interface Options extends ChangeCommandOptions {
 }
 
 /** Reasons of the freezes that come with the mode: they end with it. Any other is an operator's own, and stays. */
-const FREEZES_OF_THE_MODE: readonly string[] = [
-  "one-node-write mode",
-  "took over alone, as configured (takeoverAlone)",
-  FORCED_ALONE,
-];
+const FREEZES_OF_THE_MODE: readonly string[] = [FREEZE_OF_MODE.asked, FREEZE_OF_MODE.tookOverAlone, FORCED_ALONE];
 
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)

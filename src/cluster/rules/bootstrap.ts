@@ -5,7 +5,7 @@ import { isFounding, type DataMark, type ElectionEntry, type Observation } from 
 import type { Memory } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { attempt, entryFrom, SOON_MS, type Step } from "../step.ts";
-import type { ShardState } from "../state.ts";
+import { FREEZE_OF_MODE, type ShardState } from "../state.ts";
 
 const RESTORE = "manatee-adm state restore";
 
@@ -136,7 +136,7 @@ function buildAndDeclare(obs: Observation, memory: Memory, eligible: readonly El
         rule: "B1",
         because: state.reason,
         action: { kind: "write", state, version: undefined, token },
-        memory: { sent: { version: -1, token, what: "other", at: obs.now, doubtful: false } },
+        memory: { sent: { version: -1, token, what: "other", rule: "B1", at: obs.now, doubtful: false } },
       };
     }
     default:
@@ -168,7 +168,7 @@ function firstState(
     timeline: own.timeline,
     highestTimeline: own.timeline,
     systemIdentifier: own.systemIdentifier,
-    freeze: alone ? { date: isoTime(obs.wallMs), reason: "one-node-write mode" } : undefined,
+    freeze: alone ? { date: isoTime(obs.wallMs), reason: FREEZE_OF_MODE.asked } : undefined,
     promote: undefined,
     malformedPromote: undefined,
     oneNodeWriteMode: alone,

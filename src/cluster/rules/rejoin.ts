@@ -122,7 +122,7 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
 
 function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | "operator"> | undefined {
   const { state, obs, role } = scene;
-  if (isFrozen(state)) return { waitingOn: "the shard to be unfrozen", operator: "manatee-adm unfreeze -r REASON" };
+  if (isFrozen(state)) return { waitingOn: "the shard to be unfrozen", operator: "manatee-adm unfreeze" };
   if (obs.policy.rejoin === "manual" && !obs.rebuildRequested)
     return { waitingOn: "an operator (rejoin is manual)", operator: "manatee-adm rebuild" };
   if (role === "sync") {

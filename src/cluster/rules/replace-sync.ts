@@ -205,7 +205,7 @@ export function resolveSent(scene: PrimaryScene, settings: PostgresSettings): St
     return fenceStep(scene, because, {}, settings);
   }
   return {
-    rule: sent.what === "S1" ? "S1" : "FENCE",
+    rule: sent.rule,
     because: `a write was sent on version ${sent.version}`,
     settings,
     waitingOn: "a newer version of the state to be read",

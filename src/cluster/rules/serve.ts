@@ -18,12 +18,10 @@ import {
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import { isFrozen, type PeerEntry } from "../state.ts";
+import { FREEZE_OF_MODE, isFrozen, NAME_BYTES_MAX, type PeerEntry } from "../state.ts";
 import { isolationStep } from "./isolation.ts";
 import { reasonToReplace, replaceSync, resolveSent } from "./replace-sync.ts";
 import { clearFrozenRequest, handOver, requestStep } from "./switchover.ts";
-
-const NAME_BYTES_MAX = 63;
 
 export function serve(scene: PrimaryScene): Step {
   const { memory, state, server } = scene;
@@ -155,7 +153,7 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
       return {
         ...base,
         waitingOn: `${heir.id} to hold the beginning of timeline ${server.wal.timeline}`,
-        ...(frozen && { operator: "manatee-adm unfreeze -r REASON" }),
+        ...(frozen && { operator: "manatee-adm unfreeze" }),
       };
     }
   }
@@ -218,6 +216,8 @@ function joinable(scene: PrimaryScene, { peer, announcement }: ElectionEntry): b
   const { state } = scene;
   if (!announcement || announcement.phase !== "following" || announcement.incarnation === undefined) return false;
   if (peer.id === scene.me || peer.id === state.sync?.id) return false;
+  // In the chain it may have to act on the document.
+  if (!state.requires.every((feature) => announcement.features.includes(feature))) return false;
   if (state.systemIdentifier !== undefined && announcement.systemIdentifier !== state.systemIdentifier) return false;
   if (utf8Length(peer.pgUrl) > NAME_BYTES_MAX) return false;
   const clash = [state.primary, ...(state.sync ? [state.sync] : []), ...state.async].some(
@@ -244,7 +244,7 @@ function beginOneNodeWrite(scene: PrimaryScene, settings: PostgresSettings): Ste
       timeline: server.wal.timeline,
       highestTimeline: Math.max(state.highestTimeline, server.wal.timeline),
       provisional: false,
-      freeze: state.freeze ?? { date: isoTime(scene.obs.wallMs), reason: "one-node-write mode" },
+      freeze: state.freeze ?? { date: isoTime(scene.obs.wallMs), reason: FREEZE_OF_MODE.asked },
     },
     { rule: "O1", because: "an operator asked for one-node-write mode", settings },
   );
@@ -262,7 +262,7 @@ function ordinary(scene: PrimaryScene, settings: PostgresSettings): Step {
       settings,
       waitingOn: opening ?? "the gate to open",
       ...(isFrozen(state) && opening !== undefined && !syncQualified(scene)
-        ? { operator: "manatee-adm unfreeze -r REASON" }
+        ? { operator: "manatee-adm unfreeze" }
         : {}),
       lookAgainAfterMs: SOON_MS / 2,
     };
@@ -291,7 +291,7 @@ function ordinary(scene: PrimaryScene, settings: PostgresSettings): Step {
     ...(asks
       ? {
           waitingOn: `the sync ${state.sync?.id} to stream: commits wait for it`,
-          ...(isFrozen(state) ? { operator: "manatee-adm unfreeze -r REASON" } : {}),
+          ...(isFrozen(state) ? { operator: "manatee-adm unfreeze" } : {}),
           lookAgainAfterMs: SOON_MS * 2,
         }
       : { lookAgainAfterMs: IDLE_MS }),

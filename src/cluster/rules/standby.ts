@@ -120,9 +120,9 @@ export function decideAsStandby(scene: Scene): Step {
 function leavePrimary(scene: Scene): Step {
   const because = `the primary is ${scene.state.primary.id}, since generation ${scene.state.generation}: ${scene.state.reason}`;
   const { job } = scene.obs.postgres;
-  if (job?.kind === "stop") return { rule: "D1", because, waitingOn: "PostgreSQL to stop", lookAgainAfterMs: SOON_MS };
+  if (job?.kind === "stop") return { rule: "T1", because, waitingOn: "PostgreSQL to stop", lookAgainAfterMs: SOON_MS };
   return attempt(scene.obs, {
-    rule: "D1",
+    rule: "T1",
     because,
     cancelJob: job !== undefined,
     action: { kind: "stop", mode: "immediate" },
@@ -228,7 +228,7 @@ function follow(scene: StandbyScene): Step {
 /** What keeps the primary from taking in whoever follows, until an operator ends it. */
 function hindrance({ state }: Scene): Pick<Step, "operator"> {
   if (state.oneNodeWriteMode) return { operator: "manatee-adm set-onwm -m off" };
-  return isFrozen(state) ? { operator: "manatee-adm unfreeze -r REASON" } : {};
+  return isFrozen(state) ? { operator: "manatee-adm unfreeze" } : {};
 }
 
 function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "waitingOn" | "operator"> {

@@ -17,7 +17,7 @@ import {
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import { isFrozen, type PeerEntry, type ShardState } from "../state.ts";
+import { FREEZE_OF_MODE, isFrozen, type PeerEntry, type ShardState } from "../state.ts";
 
 /** Of a sync: why the primary counts as gone, and what its own taking over still lacks. */
 interface Case {
@@ -50,7 +50,7 @@ export function assessTakeover(scene: StandbyScene): Case {
 function lacking(scene: StandbyScene): Omit<Case, "gone" | "because"> {
   const { state, server, obs } = scene;
   const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
-  if (isFrozen(state)) return { lacks: "the shard is frozen", operator: "manatee-adm unfreeze -r REASON" };
+  if (isFrozen(state)) return { lacks: "the shard is frozen", operator: "manatee-adm unfreeze" };
   if (mark?.incarnation !== state.sync?.incarnation)
     return {
       lacks: `this peer's data (incarnation ${mark?.incarnation ?? "none"}) is not what the state names (${state.sync?.incarnation ?? "none"})`,
@@ -204,7 +204,7 @@ function claim(scene: StandbyScene, heir: PeerEntry | undefined): ShardState {
       ? {}
       : {
           oneNodeWriteMode: true,
-          freeze: { date: isoTime(obs.wallMs), reason: "took over alone, as configured (takeoverAlone)" },
+          freeze: { date: isoTime(obs.wallMs), reason: FREEZE_OF_MODE.tookOverAlone },
         }),
   };
 }

@@ -195,6 +195,10 @@ class RealPostgres implements PostgresServer {
     }
   }
 
+  takeInFiles(): void {
+    this.#reloadOwed = true;
+  }
+
   async perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void> {
     if (action.kind !== "stop") this.#demandName();
     const begin = (work: (job: JobHandle) => Promise<void>) =>
