@@ -105,6 +105,11 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
       job.end();
       return refuse(`can't read from ${from.pgUrl}`);
     }
+    // On one timeline pg_rewind does nothing, and says that all is well: the driver refuses.
+    if (data.wal.timeline === source.data.wal.timeline) {
+      job.end();
+      return refuse("both are on one timeline");
+    }
     data.mark = { ...data.mark, incomplete: true, source: from.id };
     data.cutShort = "rewind";
     world.dirty = true;

@@ -244,7 +244,7 @@ export function postgresContract(name: string, open: () => Promise<PostgresContr
 
     it("bears a new name before its content is touched (R1)", async () => {
       await act(a, { kind: "renew-incarnation", incarnation: "three", source: b.self.id });
-      expect((await a.postgres.observe()).data).toMatchObject({ mark: { incarnation: "three", source: b.self.id } });
+      expect((await a.postgres.observe()).data).toMatchObject({ mark: { incarnation: "three", source: undefined } });
     });
 
     it("reports what it saw last", async () => {

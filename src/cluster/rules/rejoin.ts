@@ -189,13 +189,16 @@ export function continueRejoining(scene: Scene): Step | undefined {
       lookAgainAfterMs: 1,
     };
   const source = sourceOf(scene);
-  if (source?.peer.id !== rejoining.from)
-    // Untouched, it finds out as a standby against whom; otherwise it is copied from whoever serves.
+  if (!source) return { ...base, waitingOn: "a peer to go back to: the primary, or a sync that waits for its heir" };
+  // The shard has moved on meanwhile. It has reported nothing since the version was raised, so that it may go back to another as well.
+  if (source.peer.id !== rejoining.from)
     return {
       ...base,
       because: `${because}, which is no longer the one to go back to`,
-      memory: { rejoining: undefined },
-      lookAgainAfterMs: SOON_MS,
+      memory: {
+        rejoining: { ...rejoining, from: source.peer.id, touched: mark?.incomplete ? rejoining.touched : undefined },
+      },
+      lookAgainAfterMs: 1,
     };
   if (!obs.postgres.forks.includes(rejoining.fork))
     return attempt(obs, { ...base, action: { kind: "keep-fork", name: rejoining.fork } });
@@ -210,11 +213,12 @@ export function continueRejoining(scene: Scene): Step | undefined {
   });
 }
 
-/** A peer without data (or with what is left of a copy) copies from the serving primary. */
+/** A peer without data (or with what is left of a copy) copies from whoever {@link sourceOf} names. */
 export function restore(scene: Scene, because: string): Step {
-  const source = sourceOf(scene);
   if (!connected(scene.obs)) return { rule: "R1", because, waitingOn: "the coordination store" };
-  if (!source || source.peer.id !== scene.state.primary.id)
+  // Also a sync that waits for an heir: there is nothing here that could be thrown away.
+  const source = sourceOf(scene);
+  if (!source)
     return {
       rule: "R1",
       because,
@@ -234,8 +238,9 @@ export function copyStep(scene: Scene, from: PeerEntry, because: string, rejoini
   });
 }
 
-/** A copy under way is worth nothing once its source is not the primary any more. */
+/** A copy under way is worth nothing once its source is not the one to go back to any more. */
 export function copyIsStale(scene: Scene): PeerId | undefined {
   const { copying } = scene.memory;
-  return copying && copying.from !== scene.state.primary.id ? copying.from : undefined;
+  const still = copying && (copying.from === scene.state.primary.id || copying.from === sourceOf(scene)?.peer.id);
+  return copying && !still ? copying.from : undefined;
 }

@@ -30,12 +30,16 @@ export interface BaseBackup {
 /** A copy takes as long as it takes; its end is the other side's, or cancelJob(). */
 const COPY_LIMIT_MS: Ms = 2_000_000_000;
 
-/** Whether that server lets us in for a copy. Errors: `PG_COPY_FAILED`. */
-export async function demandServing(source: SqlTarget, options: { limitMs: Ms; timers: Timers }): Promise<void> {
+/** Whether that server lets us in for a copy or a rewind; tells the timeline that it is on. Errors: `PG_COPY_FAILED`. */
+export async function demandServing(
+  source: SqlTarget,
+  options: { limitMs: Ms; timers: Timers },
+): Promise<{ timeline: number }> {
   try {
-    await withConnection({ ...source, replication: "database" }, options, (session) =>
+    const rows = await withConnection({ ...source, replication: "database" }, options, (session) =>
       session.query("IDENTIFY_SYSTEM"),
     );
+    return { timeline: Number(rows[0]?.["timeline"]) };
   } catch (error) {
     throw copyFailed(source, error);
   }

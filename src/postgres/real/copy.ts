@@ -8,6 +8,7 @@ import { demandServing, finishCopiedFolder, takeBaseBackup } from "./base-backup
 import { configFileContent, connInfo, endpointOf, reloadableContent, singleUserOptions } from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { readControlFile } from "./control-file.ts";
+import { newestTimeline } from "./data-directory.ts";
 import {
   flushFileSystem,
   flushFolder,
@@ -78,6 +79,10 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
   const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
   await writePassFile(places, { user: config.replicationUser, password });
   await endLeftovers(places);
+  // Nothing is touched before the source is seen to serve, on another timeline: on one and the same pg_rewind does nothing, and says that all is well.
+  const source = sourceTarget(context, from, password);
+  const { timeline } = await demandServing(source, { limitMs: config.probeLimitMs, timers: context.timers });
+  if (newestTimeline(await readControlFile(places.dataDir)) === timeline) throw rewindUseless(timeline);
   // Crash recovery writes on the old timeline already: cut short from here on, what is here is copied anew, and not taken for what it was.
   await context.mark.protect();
   await context.mark.change((mark) => {
@@ -180,6 +185,15 @@ function demandStopped(context: Context): void {
     message: "the content of the data directory can't be replaced while the server runs",
     remedy: "reobserve",
     hint: "Nothing has to be done: the peer decides afresh.",
+  });
+}
+
+function rewindUseless(timeline: number): ManateeError {
+  return new ManateeError({
+    code: "PG_REWIND_FAILED",
+    message: `pg_rewind does nothing between two servers on one timeline (${timeline})`,
+    remedy: "reobserve",
+    hint: "Nothing has to be done: the peer is copied afresh instead.",
   });
 }
 
