@@ -114,7 +114,7 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
     token: step.memory?.sent?.token,
     raised: false,
     incarnation: current?.incarnation ?? obs.nonce,
-    fork: mark?.incarnation ?? "unmarked",
+    fork: mark?.incarnation ?? `unmarked-${obs.nonce}`,
     touched: undefined,
   };
   return { ...step, rule: "R1", memory: { ...step.memory, rejoining } };

@@ -220,6 +220,8 @@ function follow(scene: StandbyScene): Step {
     because,
     settings,
     ...(endClients ? { action: { kind: "end-clients" } as const } : {}),
+    // Receiving again ends what a raise of the version was for: a fork that is noticed later is raised for anew.
+    memory: { rejoining: undefined },
     ...waitOfFollower(scene, upstream),
     lookAgainAfterMs: server.receiver.kind === "streaming" ? IDLE_MS : SOON_MS * 4,
   };
@@ -326,6 +328,9 @@ function rebuild(scene: Scene): Step {
     return { ...base, waitingOn: `the primary ${scene.state.primary.id} to serve` };
   if (server.kind === "standby" && (server.settings.upstream !== null || server.receiver.kind !== "none"))
     return { ...base, waitingOn: "receiving to stop", memory: { rejoining: undefined } };
+  // What such a server receives, or has reported a moment ago, can't be seen.
+  if ((server.kind === "starting" || server.kind === "unresponsive") && !memory.rejoining?.raised)
+    return attempt(obs, { ...base, action: { kind: "stop", mode: "immediate" } });
   const raising = raiseFirst(scene, because, source.peer.id);
   if (raising) return raising;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
