@@ -78,6 +78,8 @@ export class Executor {
     }
     if (!inForce) return;
     const began = await this.#attempt(action.kind, () => this.#postgres.perform(action, peers), describe(action));
+    // A start writes its files by the peers of that moment.
+    if (action.kind === "start") this.#appliedPeers = undefined;
     if (began && action.kind === "copy") this.#rebuild.copyBegan(action.incarnation);
   }
 

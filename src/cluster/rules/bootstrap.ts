@@ -88,6 +88,8 @@ function buildAndDeclare(obs: Observation, memory: Memory, eligible: readonly El
   const { data, server, job } = obs.postgres;
   const because = "a new shard, and this peer has the lowest election node";
   if (job) return { rule: "B1", because, waitingOn: job.kind, lookAgainAfterMs: SOON_MS * 4 };
+  if (data.kind === "unusable" && data.mark?.adopted)
+    return hold(`the adopted database can't be used: ${data.message}`, "an operator", data.hint);
   if (data.kind === "none" || data.kind === "unusable")
     return attempt(obs, { rule: "B1", because, action: { kind: "initdb", incarnation: obs.nonce } });
   if (data.mark === undefined)

@@ -38,7 +38,11 @@ export function sourceOf(scene: Scene): Source | undefined {
     return { peer: state.primary, lineage: serving.lineage, end: undefined };
   const standing = state.sync ? candidateOf(obs, state.sync.id)?.announcement?.standing : undefined;
   if (state.sync === null || standing === undefined || !presentAs(obs, state.sync)) return undefined;
-  if (state.sync.id === scene.me || !judgeGone(obs, state, state.primary, { flows: false }).gone) return undefined;
+  if (
+    state.sync.id === scene.me ||
+    !judgeGone(obs, state, state.primary, { flows: false, silentSince: scene.memory.waits["silent"] }).gone
+  )
+    return undefined;
   if (!containsPoint(standing, { timeline: state.initTimeline, lsn: state.initWal })) return undefined;
   return { peer: state.sync, lineage: standing, end: standing };
 }
@@ -181,7 +185,8 @@ export function continueRejoining(scene: Scene): Step | undefined {
   const base = { rule: "R1", because, lookAgainAfterMs: SOON_MS } as const;
   const { touched } = rejoining;
   const failed = touched && failure?.action === touched.by && failure.at >= touched.at ? failure : undefined;
-  if (touched && !failed && mark && !mark.incomplete)
+  // The mark names a source once its data has come from there: an attempt that was cancelled before that is none.
+  if (touched && !failed && mark && !mark.incomplete && mark.source === rejoining.from)
     return {
       ...base,
       because: `its fork is left behind, by ${touched.by}`,
@@ -189,15 +194,21 @@ export function continueRejoining(scene: Scene): Step | undefined {
       lookAgainAfterMs: 1,
     };
   const source = sourceOf(scene);
-  if (!source) return { ...base, waitingOn: "a peer to go back to: the primary, or a sync that waits for its heir" };
-  // The shard has moved on meanwhile. It has reported nothing since the version was raised, so that it may go back to another as well.
+  if (!source)
+    return {
+      ...base,
+      waitingOn: "a peer to go back to: the primary, or a sync that waits for its heir",
+      operator: isFrozen(scene.state)
+        ? "manatee-adm unfreeze"
+        : "manatee-adm takeover --accept-loss, if neither comes back",
+    };
+  // The shard has moved on meanwhile. Untouched it finds out as a standby whether, and against whom, it has forked now; otherwise it goes back to whoever
+  // can be followed: it has reported nothing since the version was raised.
   if (source.peer.id !== rejoining.from)
     return {
       ...base,
       because: `${because}, which is no longer the one to go back to`,
-      memory: {
-        rejoining: { ...rejoining, from: source.peer.id, touched: mark?.incomplete ? rejoining.touched : undefined },
-      },
+      memory: { rejoining: touched && mark?.incomplete ? { ...rejoining, from: source.peer.id } : undefined },
       lookAgainAfterMs: 1,
     };
   if (!obs.postgres.forks.includes(rejoining.fork))

@@ -254,6 +254,15 @@ function beginOneNodeWrite(scene: PrimaryScene, settings: PostgresSettings): Ste
 
 function ordinary(scene: PrimaryScene, settings: PostgresSettings): Step {
   const { server, state } = scene;
+  const stray = strayWalsender(scene);
+  if (stray && waited(scene, "stray") >= scene.obs.policy.suspectMs)
+    return {
+      rule: "S1",
+      because: `the walsender of ${stray.name} has not applied the list of required standbys`,
+      settings,
+      action: { kind: "end-walsender", pid: stray.pid },
+      lookAgainAfterMs: SOON_MS * 4,
+    };
   const opening = mayOpen(scene);
   if (server.settings.gate === "closed" && settings.gate === "closed")
     return {
@@ -272,15 +281,6 @@ function ordinary(scene: PrimaryScene, settings: PostgresSettings): Step {
       because: "all that this primary recovered is on its sync: it opens to clients",
       settings,
       lookAgainAfterMs: SOON_MS,
-    };
-  const stray = strayWalsender(scene);
-  if (stray && waited(scene, "stray") >= scene.obs.policy.suspectMs)
-    return {
-      rule: "S1",
-      because: `the walsender of ${stray.name} has not applied the list of required standbys`,
-      settings,
-      action: { kind: "end-walsender", pid: stray.pid },
-      lookAgainAfterMs: SOON_MS * 4,
     };
   const asks = state.sync && !syncQualified(scene);
   return {

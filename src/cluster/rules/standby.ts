@@ -177,7 +177,7 @@ function startAsStandby(scene: Scene): Step {
       settings: { ...NEUTRAL, upstream: upstream ? addressOf(upstream) : null },
       unfinishedTimeline: unfinished,
     },
-    memory: { followed: false },
+    memory: { followed: false, rejoining: undefined },
     lookAgainAfterMs: SOON_MS,
   });
 }

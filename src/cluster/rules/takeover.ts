@@ -78,6 +78,8 @@ export function findHeir(scene: StandbyScene): PeerEntry | undefined {
       peer.id !== scene.me &&
       peer.id !== state.primary.id &&
       announcement?.incarnation !== undefined &&
+      announcement.phase !== "restoring" &&
+      announcement.phase !== "diverged" &&
       walsender?.state === "streaming" &&
       walsender.flush !== undefined
     );

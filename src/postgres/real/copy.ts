@@ -91,6 +91,7 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
   });
   await shutDownCleanly(context, job.signal);
   await checkpointSource(context, from, password, job.signal);
+  let useless = false;
   await runProgram({
     program: rewind,
     folder: places.own,
@@ -105,6 +106,7 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
     signal: job.signal,
     environment: { PGPASSFILE: places.passFile },
     onLine: (line) => {
+      useless ||= line.includes("no rewind required");
       if (/\d+\/\d+ kB/.test(line)) job.progress(line.trim());
     },
     failure: {
@@ -114,6 +116,8 @@ export async function rewindTo(context: Context, from: PeerAddress, job: JobHand
       hint: "Nothing has to be done: the peer is copied afresh instead.",
     },
   });
+  // By the control files, which on a standby that has followed a promotion can still show the timeline before.
+  if (useless) throw rewindUseless(timeline);
   await rm(join(places.dataDir, "recovery.signal"), { force: true });
   await finishCopiedFolder(places.dataDir);
   await flushFileSystem(places.dataDir);

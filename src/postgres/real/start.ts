@@ -10,7 +10,7 @@ import { readControlFile } from "./control-file.ts";
 import { newestTimeline } from "./data-directory.ts";
 import { errorCode, flushFolder, isMissing, makePrivateFolder } from "./durable.ts";
 import { serverArguments, writeSettingsFiles } from "./settings.ts";
-import { removeTimeline, removeTrailingPlaceholders } from "./timeline-history.ts";
+import { removeTimeline, removeUnreachableHistories } from "./timeline-history.ts";
 
 export type StartAction = Extract<PostgresAction, { kind: "start" }>;
 
@@ -85,7 +85,10 @@ async function prepareSignals({ places }: Context, action: StartAction): Promise
       );
     await removeTimeline(places.dataDir, action.unfinishedTimeline);
   }
-  await removeTrailingPlaceholders(places.dataDir, newestTimeline(control));
+  const points = [{ timeline: control.checkpointTimeline, lsn: control.checkpoint }];
+  if (control.minRecoveryPoint > 0n)
+    points.push({ timeline: control.minRecoveryTimeline, lsn: control.minRecoveryPoint });
+  await removeUnreachableHistories(places.dataDir, { own: newestTimeline(control), points });
   // Durable before the server starts: without it, it would write on the old timeline.
   await writeFile(standbySignal, "", { mode: 0o600, flush: true });
   await flushFolder(places.dataDir);

@@ -3,7 +3,7 @@
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Lineage, TimelineSegment } from "../../base/lineage.ts";
+import type { Lineage, TimelineSegment, WalPoint } from "../../base/lineage.ts";
 import { parseLsn, type Timeline } from "../../base/lsn.ts";
 import { flushFolder, readIfThere, removeDurably, writeDurably } from "./durable.ts";
 
@@ -47,10 +47,15 @@ export async function writePlaceholders(dataDir: string, timeline: Timeline): Pr
 }
 
 /**
- * Removes placeholders above the newest real history file (and above `own`). A promotion that was cut short leaves them behind, and a
- * standby that starts would take the highest number for the newest timeline and refuse: "not a child of this server's history".
+ * Removes what would make a standby's start be refused: placeholders above the newest timeline that this data can follow ("not a child of this server's
+ * history"; a promotion that was cut short leaves them behind), and history files of timelines that left ours before `points` ("does not contain minimum
+ * recovery point"; a forked standby fetched them from its upstream). It then starts on its own timeline, and its fork is noticed. A history that contains
+ * the points is kept, whatever number it has: WAL of that timeline may be here already.
  */
-export async function removeTrailingPlaceholders(dataDir: string, own: Timeline): Promise<void> {
+export async function removeUnreachableHistories(
+  dataDir: string,
+  { own, points }: { own: Timeline; points: readonly WalPoint[] },
+): Promise<void> {
   const numbers = (await readdir(join(dataDir, "pg_wal")))
     .map((name) => /^([0-9A-F]{8})\.history$/.exec(name)?.[1])
     .filter((hex) => hex !== undefined)
@@ -59,7 +64,10 @@ export async function removeTrailingPlaceholders(dataDir: string, own: Timeline)
   for (const number of numbers) {
     if (number <= own) return;
     const text = await readIfThere(historyPath(dataDir, number));
-    if (text !== undefined && parseHistory(text) !== undefined) return;
+    const past = text === undefined ? undefined : parseHistory(text);
+    const contains = (point: WalPoint) =>
+      past?.some(({ timeline, end }) => timeline === point.timeline && end >= point.lsn) ?? false;
+    if (past !== undefined && points.every(contains)) return;
     await removeDurably(historyPath(dataDir, number));
   }
 }
