@@ -10,9 +10,14 @@ const drivers = [
   "test/coordination/{zookeeper,local}/**/*.test.ts",
   "test/coordination/*/contract.test.ts",
   "test/postgres/**/*.test.ts",
+  "test/storage/**/*.test.ts",
+  "test/world/namespaces.test.ts",
 ];
 /** Whole shards of real processes. */
 const integration = ["test/integration/**/*.test.ts"];
+
+/** Whole shards whose peers are hosts of their own; in a network of its own, see scripts/test.mjs. */
+const chaos = ["test/chaos/**/*.test.ts"];
 
 const full = process.env["MANATEE_TEST_FULL"] === "1";
 
@@ -23,7 +28,7 @@ export default defineConfig({
         test: {
           name: "fast",
           include: ["test/**/*.test.ts"],
-          exclude: [...simulation, ...drivers, ...integration],
+          exclude: [...simulation, ...drivers, ...integration, ...chaos],
           testTimeout: 20_000,
         },
       },
@@ -44,10 +49,20 @@ export default defineConfig({
           name: "integration",
           include: integration,
           globalSetup: ["test/integration/global-setup.ts"],
-          testTimeout: full ? 900_000 : 240_000,
+          testTimeout: full ? 900_000 : 480_000,
           hookTimeout: 180_000,
           // A shard mostly waits; each story owns its ports, folder and store.
           maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: "chaos",
+          include: chaos,
+          globalSetup: ["test/integration/global-setup.ts"],
+          testTimeout: full ? 900_000 : 240_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
         },
       },
     ],

@@ -46,7 +46,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: "host-session",
-    description: "the primary's host vanishes: by the session alone",
+    description: "the primary's host vanishes: nothing answers any more",
     goal: { medianMs: 7000, worstMs: 9000 },
     inflict: (shard) => loseHost(shard, { silent: true }),
   },

@@ -10,19 +10,22 @@ import { startShard } from "../test/support/start-shard.ts";
 const GOAL = { cpuPercent: 1.5, memoryMb: 120 };
 /** USER_HZ, on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
-/** A shard that has just formed still trims, retries and collects garbage. */
-const SETTLE_MS = 10_000;
-
 await main();
 
 async function main(): Promise<void> {
   const options = new Command("bench:idle")
     .description("Measures what a shard of three peers costs while nobody uses it.")
     .option("--seconds <N>", "how long it is watched", Number, 60)
+    .option(
+      "--settle <N>",
+      "seconds to wait before: for two minutes after its start, Node still compiles what it runs, and collects what the start has left",
+      Number,
+      120,
+    )
     .addOption(new Option("--store <STORE>").choices(["zookeeper", "local"]).default("zookeeper"))
     .option("--adopted", "restart the sitters first, so that each watches a server that it did not start")
     .parse()
-    .opts<{ seconds: number; store: "zookeeper" | "local"; adopted?: true }>();
+    .opts<{ seconds: number; settle: number; store: "zookeeper" | "local"; adopted?: true }>();
   const runtime = await buildRuntime();
   const shard = await startShard({ store: options.store, sessionTimeoutMs: 10_000 });
   try {
@@ -31,7 +34,7 @@ async function main(): Promise<void> {
       for (const peer of shard.peers) peer.startSitter();
       await shard.waitForChain();
     }
-    await delay(SETTLE_MS);
+    await delay(options.settle * 1000);
     const before = shard.peers.map(({ sitterPid }) => usageOf(sitterPid));
     const versionBefore = (await shard.stateHistory()).length;
     await delay(options.seconds * 1000);

@@ -7,7 +7,9 @@ import * as operator from "./operator.ts";
 import { showShard } from "./show.ts";
 import { stepWorld, tell } from "./world/agenda.ts";
 import { writeCommit } from "./world/commits.ts";
+import { takeSnapshot } from "./world/jobs.ts";
 import { summary } from "./world/store.ts";
+import { NO_TAGS, type Tags } from "../src/cluster/tags.ts";
 import type { SimPeer, World } from "./world/types.ts";
 import { addPeer, startWriter } from "./world/world.ts";
 
@@ -128,6 +130,17 @@ function setPolicy(world: World, [key, value]: readonly string[]): void {
   Object.assign(world.policy, { [key]: parsed });
 }
 
+function setTags(peer: SimPeer, words: readonly string[]): void {
+  peer.tags = words.reduce<Tags>((tags, word) => {
+    const [key, value] = word.split("=");
+    if (key === "none") return NO_TAGS;
+    if (key === "nofailover" || key === "nosync") return { ...tags, [key]: true };
+    if (key === "priority" && /^-?\d+$/.test(value ?? "")) return { ...tags, priority: Number(value) };
+    if (key === "zone" && value) return { ...tags, zone: value };
+    throw new ScriptMistake("tag A none | nofailover | nosync | priority=N | zone=NAME …");
+  }, NO_TAGS);
+}
+
 function run(world: World, words: readonly string[]): void {
   if (words[0] !== "until") {
     const end = world.now + parseDuration(words[0]);
@@ -163,6 +176,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
   policy: { usage: "policy KEY VALUE", help: "change what the operator has configured, on all peers", run: setPolicy },
+  tag: {
+    usage: "tag A none | nofailover | nosync | priority=N | zone=NAME …",
+    help: "A's operator changes its tags, and sends its sitter SIGHUP",
+    run: onPeer((_, peer, words) => setTags(peer, words)),
+  },
   settle: {
     usage: "settle [30s]",
     help: "run until clients can commit and everybody is back; fails if that does not come",
@@ -213,12 +231,17 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   "pause-replay": {
     usage: "pause-replay A",
     help: "a standby receives and does not replay",
-    run: onPeer((_, peer) => faults.pauseReplay(peer, true)),
+    run: onPeer((world, peer) => faults.pauseReplay(world, peer, true)),
   },
   "resume-replay": {
     usage: "resume-replay A",
     help: "it replays again",
-    run: onPeer((_, peer) => faults.pauseReplay(peer, false)),
+    run: onPeer((world, peer) => faults.pauseReplay(world, peer, false)),
+  },
+  "cut-record": {
+    usage: "cut-record A",
+    help: "the last that a standby has received is a part of a record, up to behind a segment's boundary",
+    run: onPeer((_, peer) => faults.cutRecord(peer)),
   },
   "kill-sitter": {
     usage: "kill-sitter A",
@@ -291,8 +314,13 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
   "break-job": {
     usage: "break-job A",
-    help: "A's next copy, rewind or keeping of a fork is cut short",
+    help: "A's next copy, roll-back, rewind or keeping of a fork is cut short",
     run: onPeer((_, peer) => void (peer.faults.breakJob = true)),
+  },
+  snapshot: {
+    usage: "snapshot A",
+    help: "A's storage snapshots its data; the first one says that A's storage can",
+    run: onPeer((_, peer) => takeSnapshot(peer)),
   },
   "replace-data": {
     usage: "replace-data A older|older-same-name|empty|foreign",

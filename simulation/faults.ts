@@ -43,10 +43,16 @@ export function fillDisk(peer: SimPeer): void {
   if (peer.server) peer.server.cannotGoOn = "no space left on device";
 }
 
-export function pauseReplay(peer: SimPeer, paused: boolean): void {
+export function pauseReplay(world: World, peer: SimPeer, paused: boolean): void {
   if (!peer.server || !peer.data) return;
   peer.server.replayPaused = paused;
   peer.server.replayedTo = paused ? walEnd(peer.data.wal) : undefined;
+  ensureReceiver(world, peer);
+}
+
+/** What a standby received last is a part of a record: its primary died in the middle of it. */
+export function cutRecord({ data, server }: SimPeer): void {
+  if (data && server?.kind === "standby") data.partialRecord = true;
 }
 
 // --- sitters and hosts
@@ -228,7 +234,7 @@ export function healAll(world: World): void {
     resumeSitter(world, peer);
     startSitter(world, peer);
     resumePostgres(world, peer);
-    pauseReplay(peer, false);
+    pauseReplay(world, peer, false);
   }
   checkSilence(world);
 }

@@ -8,6 +8,17 @@ import { CannotGoOn, say } from "./say.mjs";
 const needs = {
   postgresql: { there: () => debianPostgres() || onPath("postgres"), package: "postgresql" },
   zookeeper: { there: () => existsSync("/usr/share/java/zookeeper.jar"), package: "zookeeper" },
+  "zfs-fuse": { there: () => existsSync("/usr/sbin/zfs-fuse"), package: "zfs-fuse" },
+  iproute2: { there: () => onPath("ip") && onPath("bridge"), package: "iproute2" },
+  "btrfs-progs": {
+    there: () => ["/usr/sbin", "/sbin"].some((folder) => existsSync(`${folder}/mkfs.btrfs`)),
+    package: "btrfs-progs",
+  },
+  xfsprogs: {
+    there: () => ["/usr/sbin", "/sbin"].some((folder) => existsSync(`${folder}/mkfs.xfs`)),
+    package: "xfsprogs",
+  },
+  sudo: { there: () => onPath("sudo"), package: "sudo" },
   java: { there: () => onPath("java"), package: "default-jre-headless" },
 };
 

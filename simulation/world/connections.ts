@@ -36,7 +36,8 @@ export function ensureReceiver(world: World, peer: SimPeer): void {
     receiver.ending = true;
     schedule(world, [20, 400], `${peer.name}: walreceiver stops`, () => dropReceiver(world, peer, server, receiver));
   }
-  if (receiver || upstream === undefined || server.connectScheduled) return;
+  // While replay is paused, none is started.
+  if (receiver || upstream === undefined || server.connectScheduled || server.replayPaused) return;
   server.connectScheduled = true;
   schedule(world, [10, 300], `${peer.name}: walreceiver starts`, () => {
     server.connectScheduled = false;
@@ -51,7 +52,7 @@ function upstreamName(world: World, server: SimServer): PeerName | undefined {
 
 function beginConnecting(world: World, peer: SimPeer, server: SimServer): void {
   const upstream = upstreamName(world, server);
-  if (server.receiver || server.promoting || upstream === undefined) return;
+  if (server.receiver || server.promoting || upstream === undefined || server.replayPaused) return;
   const receiver: SimReceiver = {
     pid: nextNumber(world),
     upstream,
@@ -81,7 +82,11 @@ function connect(world: World, peer: SimPeer, server: SimServer, receiver: SimRe
   // a history file left behind by a promotion that never began makes recovery look for that timeline
   const awaited = peer.data.unfinished;
   if (awaited !== undefined && ![lineage, ...lineage.past].some(({ timeline }) => timeline === awaited)) return false;
-  if (!canFollow(lineage, { timeline: peer.data.wal.timeline, lsn: walEnd(peer.data.wal) })) return false;
+  const { timeline } = peer.data.wal;
+  if (![lineage, ...lineage.past].some((known) => known.timeline === timeline)) return false;
+  // It asks for what comes behind a part of a record: only who is on its timeline has that.
+  if (peer.data.partialRecord && lineage.timeline !== timeline) return false;
+  peer.data.partialRecord = false;
   receiver.kind = "streaming";
   receiver.connection = nextNumber(world);
   receiver.silentSince = undefined;
@@ -93,6 +98,7 @@ function connect(world: World, peer: SimPeer, server: SimServer, receiver: SimRe
     flush: undefined,
     sent: undefined,
     connectedAt: world.now,
+    silentSince: undefined,
   });
   report(world, peer, receiver);
   pump(world, peer);
@@ -112,7 +118,10 @@ function report(world: World, peer: SimPeer, receiver: SimReceiver): void {
     if (server.frozen) return schedule(world, 100, `${upstream}: frozen, a flush report waits`, deliver);
     if (sender.flush !== undefined && sender.flush >= flush) return; // a connection keeps the order
     sender.flush = flush;
-    if (sender.sent === undefined || sender.sent < flush) sender.sent = flush;
+    // Never more than there is: who has more reports more than it was sent.
+    const end = source.data ? walEnd(source.data.wal) : flush;
+    const sent = flush < end ? flush : end;
+    if (sender.sent === undefined || sender.sent < sent) sender.sent = sent;
     release(world, source, sender);
   };
   schedule(world, [1, 8], `${upstream} hears that ${peer.name} has flushed`, deliver);
@@ -136,6 +145,7 @@ function receive(world: World, peer: SimPeer, server: SimServer, receiver: SimRe
   if (!canReach(world, peer, source) || source.server?.frozen) return; // silence: the time-out ends it
   if (!sender || !source.data || !peer.data) return dropReceiver(world, peer, server, receiver);
   const own = peer.data.wal;
+  // It was let in all the same: it asks from the beginning of a segment, which both have, and reports where it stands. Now it finds out.
   if (!canFollow(describeWal(source.data.wal), { timeline: own.timeline, lsn: walEnd(own) }))
     return dropReceiver(world, peer, server, receiver);
   const more = source.data.wal.records.slice(own.records.length, own.records.length + between(world.random, [1, 3]));
@@ -207,8 +217,15 @@ export function closeConnections(world: World, peer: SimPeer, server: SimServer)
   if (sender) endSenderSoon(world, { source, sender, heard: canReach(world, peer, source) });
 }
 
+function noteSilence(world: World, peer: SimPeer, sender: SimWalsender): void {
+  const follower = peerOf(world, sender.peer);
+  const reports = canReach(world, peer, follower) && follower.server !== undefined && !follower.server.frozen;
+  sender.silentSince = reports ? undefined : (sender.silentSince ?? world.now);
+}
+
 /** After a fault or its end: connections through which nothing comes fall silent and time out; others go on. */
 export function checkSilence(world: World): void {
+  for (const peer of world.peers) for (const sender of peer.server?.senders ?? []) noteSilence(world, peer, sender);
   for (const peer of world.peers) {
     const server = peer.server;
     const receiver = server?.receiver;

@@ -1,4 +1,4 @@
-// The sitter's long work on its data directory: initdb, copies, rewinds, forks kept aside. All can be cut short.
+// The sitter's long work on its data directory: initdb, copies, roll-backs, rewinds, forks kept aside. All can be cut short.
 
 import type { PostgresAction } from "../../src/cluster/decision.ts";
 import type { DataMark } from "../../src/cluster/observation.ts";
@@ -8,7 +8,7 @@ import { schedule, tell } from "./agenda.ts";
 import { canReach } from "./connections.ts";
 import { beginJob, fail, succeed } from "./postgres.ts";
 import type { SimData, SimPeer, World } from "./types.ts";
-import { appendRecord, copyWal, emptyWal, realFork, type SimWal } from "./wal.ts";
+import { appendRecord, copyWal, cutWal, emptyWal, realFork, shownFork, type SimWal } from "./wal.ts";
 
 export const SHARD = "1.sim";
 
@@ -123,6 +123,7 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
       data.controlState = "recovery";
       data.standbySignal = false;
       data.unfinished = undefined;
+      data.partialRecord = false;
       data.mark = { ...data.mark, incomplete: false };
       data.cutShort = undefined;
       world.dirty = true;
@@ -130,6 +131,64 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
       tell(world, `${peer.name}: has rewound against ${source.name}`);
     });
   });
+}
+
+/** Of the storage: at once, whatever the server does. */
+export function takeSnapshot(peer: SimPeer): void {
+  peer.snapshots ??= [];
+  if (peer.data && peer.data.cutShort === undefined)
+    peer.snapshots.push({ systemIdentifier: peer.data.systemIdentifier, wal: copyWal(peer.data.wal) });
+}
+
+/** The newest snapshot before the fork, and this peer's own WAL from there up to the fork. What shows the fork is what both sides' timelines show. */
+export function runRollBack(world: World, peer: SimPeer, from: PeerAddress): void {
+  const refuse = (message: string): void =>
+    fail(world, peer, { action: "roll-back", code: "PG_ROLL_BACK_FAILED", message });
+  const data = peer.data;
+  if (peer.server) return refuse("the server is running");
+  if (!data?.mark || data.cutShort !== undefined) return refuse("there is nothing to roll back");
+  const job = beginJob(world, peer, "roll-back");
+  schedule(world, [20, 200], `${peer.name}: a snapshot is chosen`, () => {
+    if (!job.current() || peer.data !== data || !data.mark) return job.end();
+    const source = sourceOf(world, peer, from)?.data;
+    const { systemIdentifier } = data;
+    const serves = peer.snapshots?.some(
+      (snapshot) =>
+        source?.systemIdentifier === systemIdentifier &&
+        snapshot.systemIdentifier === systemIdentifier &&
+        shownFork(snapshot.wal, source.wal) === snapshot.wal.records.length,
+    );
+    if (!source || !serves) {
+      job.end();
+      return refuse(source ? "no snapshot ends before the fork" : `can't read from ${from.pgUrl}`);
+    }
+    const next = cutWal(data.wal, shownFork(data.wal, source.wal));
+    data.mark = { ...data.mark, incomplete: true, source: from.id };
+    data.cutShort = "roll-back";
+    world.dirty = true;
+    schedule(world, [50, 300], `${peer.name}: the snapshot takes the place of its data`, () => {
+      if (!job.current() || peer.data !== data || !data.mark) return job.end();
+      job.end();
+      if (cutShort(world, peer, "roll-back")) return;
+      checkThrownAway(world, peer, source.wal);
+      if (realFork(next, source.wal) < next.records.length)
+        world.violations.push(`R1: ${peer.name} rolls back to WAL that is not its source's`);
+      data.wal = next;
+      data.controlState = "recovery";
+      data.standbySignal = true;
+      data.unfinished = undefined;
+      data.partialRecord = false;
+      data.mark = { ...data.mark, incomplete: false };
+      data.cutShort = undefined;
+      world.dirty = true;
+      succeed(peer, "roll-back");
+      tell(world, `${peer.name}: has rolled back, to go on from ${peerName(world, from)}`);
+    });
+  });
+}
+
+function peerName(world: World, { id }: PeerAddress): string {
+  return world.peers.find(({ address }) => address.id === id)?.name ?? id;
 }
 
 /** What is there goes first, before anything is known of the source: it must have been kept, or be worth nothing. */

@@ -19,6 +19,9 @@ import { checkpointOf, describeWal, walEnd } from "./wal.ts";
 /** Wall clock at the beginning of each run: 2026-01-01. */
 export const EPOCH_MS = Date.UTC(2026, 0, 1);
 
+/** What streams over an even link come to (src/config/defaults.ts). */
+export const SILENCE_LIMIT_MS = 800;
+
 export function observePostgres(world: World, peer: SimPeer, sitter: SimSitter): PostgresObservation {
   return {
     data: observeData(peer.data),
@@ -26,12 +29,13 @@ export function observePostgres(world: World, peer: SimPeer, sitter: SimSitter):
     job: sitter.job && { kind: sitter.job.kind, since: sitter.job.since, progress: undefined },
     failure: sitter.failure,
     forks: peer.forks.map(({ name }) => name),
+    canRollBack: peer.snapshots !== undefined,
   };
 }
 
 function observeData(data: SimData | undefined): DataObservation {
   if (!data) return { kind: "none" };
-  if (data.cutShort === "copy" || data.cutShort === "initdb")
+  if (data.cutShort === "copy" || data.cutShort === "roll-back" || data.cutShort === "initdb")
     return {
       kind: "unusable",
       code: "PG_DATA_INCOMPLETE",
@@ -71,8 +75,9 @@ function observeServer(world: World, peer: SimPeer): ServerObservation {
     kind: "standby",
     ...common,
     replayed: server.replayedTo ?? wal.end,
-    caughtUpLocally: true,
+    caughtUpLocally: !server.replayPaused,
     replayPaused: server.replayPaused,
+    partialRecord: data.partialRecord === true && server.receiver?.kind !== "streaming",
     receiver: observeReceiver(world, server),
   };
 }
@@ -102,6 +107,7 @@ function observeSender(world: World, server: SimServer, sender: SimServer["sende
     sent: sender.sent,
     flush: sender.flush,
     replay: sender.flush,
+    silentMs: sender.silentSince === undefined ? 0 : world.now - sender.silentSince,
     syncPriority: server.kind === "primary" ? priorityOf(world, sender) : 0,
   };
 }
@@ -114,8 +120,15 @@ export function observe(world: World, peer: SimPeer, sitter: SimSitter, postgres
     const evidence = sitter.evidence.get(other.name);
     if (other === peer || !evidence || !known.has(other.address.id)) continue;
     const alsoSilentFor = evidence.alsoSilentFor.map((name) => peerOf(world, name).address.id);
-    const { sitter: itsSitter, postgresPort, postgresHealthy } = evidence;
-    peers[other.address.id] = { sitter: itsSitter, postgresPort, postgresHealthy, alsoSilentFor };
+    const { sitter: itsSitter, postgresPort, postgresHealthy, abdicates } = evidence;
+    peers[other.address.id] = {
+      sitter: itsSitter,
+      postgresPort,
+      postgresHealthy,
+      alsoSilentFor,
+      silenceLimitMs: SILENCE_LIMIT_MS,
+      ...(abdicates !== undefined && itsSitter.kind === "answers" && { abdicates }),
+    };
   }
   return {
     now: world.now,
@@ -124,6 +137,7 @@ export function observe(world: World, peer: SimPeer, sitter: SimSitter, postgres
     shard: SHARD,
     self: peer.address,
     policy: world.policy,
+    ...(peer.tags && { tags: peer.tags }),
     store: {
       connection: { kind: sitter.connected ? "connected" : "cut-off", since: sitter.connectionSince },
       sessionTimeoutMs: world.sessionTimeoutMs,

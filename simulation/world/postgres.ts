@@ -87,6 +87,8 @@ export function startServer(world: World, peer: SimPeer, action: Start): void {
   if (action.as === "standby") {
     data.standbySignal = true;
     if (data.unfinished === action.unfinishedTimeline) data.unfinished = undefined;
+    if (action.cutAfter?.timeline === data.wal.timeline && action.cutAfter.lsn === walEnd(data.wal))
+      data.partialRecord = false;
   }
   const server = newServer(world, action.settings);
   peer.server = server;

@@ -8,13 +8,16 @@ import { chance } from "../random.ts";
 import { nextNumber, schedule, tell } from "./agenda.ts";
 import { endSessions, reload, writeRecord } from "./commits.ts";
 import { canReach, dropReceiver, endSender } from "./connections.ts";
-import { newMark, runCopy, runInitdb, runKeepFork, runRewind } from "./jobs.ts";
-import { observe, observePostgres } from "./observe.ts";
+import { newMark, runCopy, runInitdb, runKeepFork, runRewind, runRollBack } from "./jobs.ts";
+import { observe, observePostgres, SILENCE_LIMIT_MS } from "./observe.ts";
 import { fail, promoteServer, startServer, stopServer, succeed } from "./postgres.ts";
 import { connectSession, loseContact, readSoon, same, sendWrite, setAnnouncement } from "./store.ts";
 import type { SimPeer, SimSitter, World } from "./types.ts";
 
-const EVIDENCE_EVERY: readonly [number, number] = [300, 500];
+/** Some beats of a stream at a time. */
+const EVIDENCE_EVERY: readonly [number, number] = [150, 250];
+/** What is new goes over the stream at once; so does the end of a process, which closes its connections. */
+const PUSH_MS: readonly [number, number] = [1, 15];
 const CONFIRM_EVERY_MS = 500;
 
 export function startSitter(world: World, peer: SimPeer): void {
@@ -38,6 +41,7 @@ export function startSitter(world: World, peer: SimPeer): void {
     lookAt: undefined,
     lastDecision: undefined,
     told: "",
+    pushed: "",
     rebuildRequested: false,
   };
   peer.sitter = sitter;
@@ -52,6 +56,7 @@ export function startSitter(world: World, peer: SimPeer): void {
 export function endSitter(world: World, peer: SimPeer): void {
   if (!peer.sitter) return;
   peer.sitter = undefined;
+  askedByAll(world, peer);
   peer.paused = false;
   loseContact(world, peer);
   peer.session = undefined;
@@ -107,6 +112,9 @@ function decideNow(world: World, peer: SimPeer, sitter: SimSitter, postgres: Pos
   sitter.memory = decision.memory;
   sitter.lastDecision = decision;
   tellDecision(world, peer, sitter, decision);
+  const pushed = `${isHealthy(peer)} ${decision.announce?.abdicates}`;
+  if (pushed !== sitter.pushed) askedByAll(world, peer);
+  sitter.pushed = pushed;
   if (decision.cancelJob) sitter.job = undefined;
   const done = (): void => {
     sitter.busy = false;
@@ -119,8 +127,7 @@ function decideNow(world: World, peer: SimPeer, sitter: SimSitter, postgres: Pos
     if (!announced) return done();
     applySettings(world, { peer, sitter, decision }, (applied) => {
       const action = decision.action;
-      if (!applied && action?.kind === "write")
-        sitter.lastWrite = { version: action.version ?? -1, token: action.token, outcome: "no" };
+      if (!applied && action?.kind === "write") sitter.lastWrite = { token: action.token, outcome: "no" };
       if (!applied || !action) return done();
       continueAfter(world, { peer, sitter, delay: [1, 8], what: action.kind }, () => {
         world.coverage.set(`do ${action.kind}`, (world.coverage.get(`do ${action.kind}`) ?? 0) + 1);
@@ -191,6 +198,8 @@ function perform(world: World, peer: SimPeer, action: PostgresAction): void {
       return promoteServer(world, peer, action.timeline);
     case "keep-fork":
       return runKeepFork(world, peer, action.name);
+    case "roll-back":
+      return runRollBack(world, peer, action.from);
     case "rewind":
       return runRewind(world, peer, action.from);
     case "copy":
@@ -203,7 +212,14 @@ function perform(world: World, peer: SimPeer, action: PostgresAction): void {
         data.mark = { ...data.mark, claim: action.version === undefined ? undefined : { version: action.version } };
       return;
     case "renew-incarnation":
-      if (data?.mark) data.mark = { ...data.mark, incarnation: action.incarnation, source: undefined, founding: false };
+      if (data?.mark)
+        data.mark = {
+          ...data.mark,
+          incarnation: action.incarnation,
+          ...(action.leaving && { leaving: action.leaving }),
+          source: undefined,
+          founding: false,
+        };
       world.dirty = true;
       return;
     default:
@@ -259,6 +275,14 @@ function pollEvidence(world: World, peer: SimPeer, sitter: SimSitter): void {
   });
 }
 
+/** The others learn how this peer is, where anything gets through. */
+function askedByAll(world: World, peer: SimPeer): void {
+  schedule(world, PUSH_MS, `the others hear from ${peer.name}`, () => {
+    for (const other of world.peers)
+      if (other !== peer && other.sitter && !other.paused) ask(world, other, other.sitter, peer);
+  });
+}
+
 function ask(world: World, peer: SimPeer, sitter: SimSitter, other: SimPeer): void {
   const before = sitter.evidence.get(other.name);
   const reachable = canReach(world, peer, other);
@@ -272,25 +296,35 @@ function ask(world: World, peer: SimPeer, sitter: SimSitter, other: SimPeer): vo
     .filter(
       (third) => third !== peer && third !== other && third.sitter && !third.paused && canReach(world, peer, third),
     )
-    .filter(
-      (third) =>
-        third.sitter?.evidence.get(other.name)?.sitter.kind === "silent" &&
-        third.sitter.evidence.get(other.name)?.postgresPort.kind === "silent",
-    )
+    .filter((third) => isSilentFor(world, third, other))
     .map(({ name }) => name);
   const next = {
     sitter: since(before?.sitter, sitterKind),
     postgresPort: since(before?.postgresPort, portKind),
     postgresHealthy: sitterKind === "answers" ? isHealthy(other) : before?.postgresHealthy,
+    abdicates: sitterKind === "answers" ? other.sitter?.lastDecision?.announce?.abdicates : undefined,
     alsoSilentFor,
   };
   sitter.evidence.set(other.name, next);
   if (
     before?.sitter.kind !== sitterKind ||
     before.postgresPort.kind !== portKind ||
-    before.postgresHealthy !== next.postgresHealthy
+    before.postgresHealthy !== next.postgresHealthy ||
+    before.abdicates !== next.abdicates ||
+    !same(before.alsoSilentFor, alsoSilentFor)
   )
     soon(world, peer);
+}
+
+/** As its own sitter would say (src/peers/peer-watch.ts). */
+function isSilentFor(world: World, witness: SimPeer, other: SimPeer): boolean {
+  const seen = witness.sitter?.evidence.get(other.name);
+  return (
+    seen?.sitter.kind === "silent" &&
+    seen.postgresPort.kind === "silent" &&
+    world.now - seen.sitter.since >= SILENCE_LIMIT_MS &&
+    world.now - seen.postgresPort.since >= SILENCE_LIMIT_MS / 2
+  );
 }
 
 function isHealthy(peer: SimPeer): boolean {
@@ -330,6 +364,7 @@ function describeAction(action: NonNullable<Decision["action"]>): string {
       return action.version === undefined
         ? "take the mark of the claim away"
         : `mark the claim on version ${action.version}`;
+    case "roll-back":
     case "rewind":
     case "copy":
       return `${action.kind} from ${action.from.id}`;

@@ -167,7 +167,7 @@ export function sendWrite(world: World, peer: SimPeer, action: StoreAction): voi
   const sitter = peer.sitter;
   if (!sitter) return;
   const { token } = action;
-  const sent = { version: action.version ?? -1, token, outcome: "sent" as const };
+  const sent = { token, outcome: "sent" as const };
   sitter.lastWrite = sent;
   const answer = (outcome: "yes" | "no" | "unknown"): void => {
     if (

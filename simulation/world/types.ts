@@ -16,6 +16,7 @@ import type {
   ShardView,
 } from "../../src/cluster/observation.ts";
 import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
+import type { Tags } from "../../src/cluster/tags.ts";
 import type { Random } from "../random.ts";
 import type { SimWal } from "./wal.ts";
 
@@ -62,9 +63,13 @@ export interface AgendaItem {
 export interface SimPeer {
   readonly name: PeerName;
   readonly address: PeerAddress;
+  /** Of its configuration. */
+  tags: Tags | undefined;
   hostUp: boolean;
   data: SimData | undefined;
   readonly forks: SimFork[];
+  /** Of its storage, oldest first; undefined: its data lies on a plain directory. */
+  snapshots: SimSnapshot[] | undefined;
   server: SimServer | undefined;
   /** How the last server ended; meaningful while `server` is undefined. */
   stopped: { since: Ms; how: "not-started" | "stopped" | "exited" };
@@ -92,8 +97,14 @@ export interface ArmedFaults {
   /** What is read of the store is this old at least. */
   lagMs: Ms;
   crashInPromotion: boolean;
-  /** The next copy, rewind or keeping of a fork is cut short. */
+  /** The next copy, roll-back, rewind or keeping of a fork is cut short. */
   breakJob: boolean;
+}
+
+/** Taken of a crashed or running server alike: what it shows is WAL up to its end. */
+export interface SimSnapshot {
+  readonly systemIdentifier: string;
+  readonly wal: SimWal;
 }
 
 export interface SimFork {
@@ -109,8 +120,10 @@ export interface SimData {
   standbySignal: boolean;
   /** A promotion to this timeline had begun (its history file lies there), and the timeline has not. */
   unfinished: Timeline | undefined;
+  /** Behind its WAL lies a part of a record that goes on in another segment. */
+  partialRecord?: boolean;
   /** How content that can't be used came about. */
-  cutShort: "initdb" | "copy" | "rewind" | undefined;
+  cutShort: "initdb" | "copy" | "roll-back" | "rewind" | undefined;
 }
 
 export interface SimServer {
@@ -155,6 +168,8 @@ export interface SimWalsender {
   flush: Lsn | undefined;
   sent: Lsn | undefined;
   connectedAt: Ms;
+  /** Since when no report of its standby can come. */
+  silentSince: Ms | undefined;
 }
 
 export interface SimReceiver {
@@ -179,7 +194,7 @@ export interface SimSitter {
   announced: Announcement | undefined;
   connected: boolean;
   connectionSince: Ms;
-  lastWrite: { version: number; token: string; outcome: "sent" | "yes" | "no" | "unknown" } | undefined;
+  lastWrite: { token: string; outcome: "sent" | "yes" | "no" | "unknown" } | undefined;
   job: SimJob | undefined;
   failure: Failure | undefined;
   readonly evidence: Map<PeerName, SimEvidence>;
@@ -191,6 +206,8 @@ export interface SimSitter {
   lastDecision: Decision | undefined;
   /** The decision as it was last told in the journal. */
   told: string;
+  /** What it last told the others at once, over its streams. */
+  pushed: string;
   rebuildRequested: boolean;
 }
 
@@ -204,6 +221,7 @@ export interface SimEvidence {
   sitter: PeerEvidence["sitter"];
   postgresPort: PeerEvidence["postgresPort"];
   postgresHealthy: boolean | undefined;
+  abdicates: number | undefined;
   alsoSilentFor: readonly PeerName[];
 }
 

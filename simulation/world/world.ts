@@ -89,9 +89,11 @@ export function addPeer(world: World): SimPeer {
   const peer: SimPeer = {
     name,
     address: addressOf(world.peers.length + 1),
+    tags: undefined,
     hostUp: true,
     data: undefined,
     forks: [],
+    snapshots: undefined,
     server: undefined,
     stopped: { since: world.now, how: "not-started" },
     sitter: undefined,

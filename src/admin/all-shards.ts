@@ -6,7 +6,7 @@ import type { AdminContext } from "./context.ts";
 import { type Picture, takePicture } from "./picture.ts";
 import type { StoreTarget } from "./target.ts";
 
-export const SHARDS_FOLDER = "/manatee";
+const SHARDS_FOLDER = "/manatee";
 
 export async function shardNames(session: Session): Promise<readonly string[]> {
   return [...((await session.list(SHARDS_FOLDER)) ?? [])].sort();

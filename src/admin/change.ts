@@ -50,7 +50,7 @@ export async function readDocument({ shard }: ShardAccess): Promise<Written> {
  * question go on, the others refuse.
  */
 export async function confirm(
-  { context }: ShardAccess,
+  { context }: Pick<ShardAccess, "context">,
   options: ChangeOptions,
   without: "go on" | "refuse",
 ): Promise<void> {
@@ -137,7 +137,7 @@ function isOurs({ state, version }: Written, condition: number, sent: ShardState
   );
 }
 
-/** What an operator saw when deciding: roles, data, marks. A raised version alone (FENCE) and a changed list of asyncs' data don't matter. */
+/** What an operator saw when deciding: who is in which role, freeze, requests, modes. A raised version alone (FENCE) and other incarnations don't matter. */
 function relevant({
   generation,
   primary,

@@ -1,7 +1,10 @@
 // What the tools are handed in, so that they run against real and simulated stores alike.
 
-import type { StoreConfig } from "../config/types.ts";
+import type { SnapshotEntry, SnapshotList } from "../backup/wire.ts";
+import type { PeerAddress } from "../cluster/state.ts";
+import type { SitterConfig, StoreConfig } from "../config/types.ts";
 import type { Coordination, NodePath, Session } from "../coordination/port.ts";
+import type { Forks } from "../postgres/forks.ts";
 import type { ShardStore } from "../shard/port.ts";
 import type { World } from "../world/port.ts";
 
@@ -16,6 +19,17 @@ export interface AdminContext {
   /** Asynchronous, so that a driver is loaded only when it is used. */
   coordination(store: StoreConfig): Promise<Coordination>;
   shardStore(session: Session, path: NodePath): ShardStore;
+  /** Those that this host's peer keeps. */
+  forks(config: SitterConfig): Promise<Forks>;
+  /** Of the peers of that file's shard. */
+  backups(config: SitterConfig): Promise<PeerBackups>;
+}
+
+/** The peers' backup servers. Each call rejects with a ManateeError, `BACKUP_UNREACHABLE` where there is none. */
+export interface PeerBackups {
+  list(peer: PeerAddress): Promise<SnapshotList>;
+  /** One that is begun after this call. */
+  takeNow(peer: PeerAddress): Promise<SnapshotEntry>;
 }
 
 export interface Terminal {

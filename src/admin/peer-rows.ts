@@ -3,6 +3,7 @@
 import { downstreamOf, rowOf } from "../cluster/health-peer.ts";
 import { shortName } from "../cluster/health-facts.ts";
 import { membersOf, type PeerEntry, type Role, roleOf, type ShardState } from "../cluster/state.ts";
+import { formatTags } from "../cluster/tags.ts";
 import type { AskedPeer, Picture } from "./picture.ts";
 import type { Column } from "./table.ts";
 import { WrongUse } from "./wrong-use.ts";
@@ -16,6 +17,8 @@ export interface StatusRow extends PeerRow {
   readonly asked: AskedPeer | undefined;
   /** The row of pg_stat_replication for the next peer in the chain. */
   readonly replication: Readonly<Record<string, string | null>> | undefined;
+  /** As its sitter announces them, in words. */
+  readonly tags: string;
 }
 
 const ROLES: readonly Role[] = ["primary", "sync", "async", "deposed"];
@@ -46,6 +49,7 @@ export const STATUS_COLUMNS: readonly Column<StatusRow>[] = [
   { name: "pg-flush", label: "FLUSH", width: 10, value: location("flush") },
   { name: "pg-replay", label: "REPLAY", width: 10, value: location("replay") },
   { name: "pg-lag", label: "LAG", width: 6, value: lagOf },
+  { name: "tags", label: "TAGS", width: 10, value: ({ tags }) => tags || "-" },
 ];
 export const STATUS_DEFAULT: readonly string[] = [
   "role",
@@ -69,7 +73,7 @@ export function peerRows(state: ShardState, role: string | undefined): PeerRow[]
 
 export function statusRows(
   state: ShardState,
-  { peers }: Pick<Picture, "peers">,
+  { peers, election }: Pick<Picture, "peers" | "election">,
   role: string | undefined,
 ): StatusRow[] {
   return peerRows(state, role).map((row) => {
@@ -77,7 +81,8 @@ export function statusRows(
     const downstream = downstreamOf(state, row.peer);
     const replication =
       asked?.report !== undefined && downstream !== undefined ? rowOf(asked.report, downstream) : undefined;
-    return { ...row, asked, replication };
+    const announced = election.find(({ peer }) => peer.id === row.peer.id)?.announcement;
+    return { ...row, asked, replication, tags: formatTags(announced?.tags) };
   });
 }
 

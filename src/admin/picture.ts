@@ -4,10 +4,10 @@ import { parsePeerId, type PeerId } from "../base/peer-id.ts";
 import type { PeerFacts } from "../cluster/health-facts.ts";
 import type { ElectionEntry, ShardView } from "../cluster/observation.ts";
 import { membersOf, type PeerAddress } from "../cluster/state.ts";
-import type { PeerReport } from "../status/report.ts";
+import type { JournalEntry, PeerReport } from "../status/report.ts";
 import type { Network } from "../world/port.ts";
 import type { ShardAccess } from "./connect.ts";
-import { parsePeerReport } from "./report-schema.ts";
+import { parseJournal, parsePeerReport } from "./report-schema.ts";
 
 export interface AskedPeer extends PeerFacts {
   readonly peer: PeerAddress;
@@ -50,8 +50,20 @@ export async function askPeer(network: Network, peer: PeerAddress): Promise<Aske
       return { peer, sitter: "answers", postgresPort: undefined, report };
   }
   const sitter = typeof answer === "object" ? "stranger" : answer;
-  const postgresPort = await network.probePort({ host, port, limitMs: QUESTION_LIMIT_MS });
+  const postgresPort = await network.probePostgres({ host, port, limitMs: QUESTION_LIMIT_MS });
   return { peer, sitter, postgresPort, report: undefined };
+}
+
+/** undefined: it does not tell. */
+export async function askJournal(
+  network: Network,
+  peer: PeerAddress,
+  { fromWallMs, toWallMs }: { fromWallMs: number; toWallMs: number },
+): Promise<readonly JournalEntry[] | undefined> {
+  const { host, port } = postgresPlace(peer);
+  const path = `/journal?from=${Math.floor(fromWallMs)}&to=${Math.ceil(toWallMs)}`;
+  const answer = await network.httpGet({ host, port: port + 1, path, limitMs: QUESTION_LIMIT_MS });
+  return typeof answer === "object" && answer.status === 200 ? parseJournal(answer.body) : undefined;
 }
 
 /** Where its PostgreSQL is reached: by its pgUrl, else by its id. */

@@ -32,6 +32,10 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   peers: { summary: "the peers and their roles", load: () => import("./commands/peers.ts") },
   "pg-status": { summary: "the peers' PostgreSQL, once or repeatedly", load: () => import("./commands/pg-status.ts") },
   history: { summary: "how the shard came to be as it is", load: () => import("./commands/history.ts") },
+  "explain-failover": {
+    summary: "why and how the primary changed, and where the time went",
+    load: () => import("./commands/explain-failover.ts"),
+  },
   verify: { summary: "what is wrong, and what to do about it", load: () => import("./commands/verify.ts") },
   freeze: { summary: "keep the shard from changing by itself", load: () => import("./commands/freeze.ts") },
   unfreeze: { summary: "let the shard change by itself again", load: () => import("./commands/unfreeze.ts") },
@@ -46,6 +50,12 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     load: () => import("./commands/state.ts"),
   },
   "zk-active": { summary: "print the election", alias: "active", load: () => import("./commands/zk-active.ts") },
+  snapshots: { summary: "the peers' snapshots", load: () => import("./commands/snapshots.ts") },
+  snapshot: { summary: "'snapshot now' takes one", load: () => import("./commands/snapshot.ts") },
+  diverged: {
+    summary: "the forks that this host's peer keeps, what they hold, and dropping one",
+    load: () => import("./commands/diverged.ts"),
+  },
   "set-onwm": { summary: "switch one-node-write mode", load: () => import("./commands/set-onwm.ts") },
   "check-lock": {
     summary: "exit with 1 if a node exists in the store",

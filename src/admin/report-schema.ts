@@ -1,7 +1,7 @@
 // A sitter's report as it comes over the wire. Sitters of other versions may say less, or more: what is missing is null, what is unknown is left out.
 
 import * as z from "zod";
-import type { PeerReport } from "../status/report.ts";
+import type { JournalEntry, PeerReport } from "../status/report.ts";
 
 const maybeText = z.string().nullable().catch(null);
 const maybeNumber = z.number().nullable().catch(null);
@@ -71,4 +71,17 @@ export function parsePeerReport(body: string): PeerReport | undefined {
   if (!parsed.success) return undefined;
   const { lastDocument, ...rest } = parsed.data;
   return { ...rest, ...(lastDocument === undefined ? {} : { lastDocument }) };
+}
+
+const journal = z.object({
+  entries: z.array(z.object({ wallMs: z.number(), message: z.string(), fields: z.record(z.string(), z.unknown()) })),
+});
+
+/** undefined: it is none. */
+export function parseJournal(body: string): readonly JournalEntry[] | undefined {
+  try {
+    return journal.parse(JSON.parse(body)).entries;
+  } catch {
+    return undefined;
+  }
 }

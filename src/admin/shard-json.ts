@@ -9,7 +9,7 @@ export interface PeerJson {
 }
 
 /** `primary`, `sync`, `async`, `async1` … `deposed`, `deposed1` … */
-export function peersByRole(state: ShardState, picture: Pick<Picture, "peers">): Record<string, PeerJson> {
+export function peersByRole(state: ShardState, picture: Pick<Picture, "peers" | "election">): Record<string, PeerJson> {
   const seen = new Map<Role, number>();
   return Object.fromEntries(
     statusRows(state, picture, undefined).map((row) => {

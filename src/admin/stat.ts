@@ -6,10 +6,11 @@ import type { Session } from "../coordination/port.ts";
 import { pictureOf, shardNames } from "./all-shards.ts";
 import { withSession } from "./connect.ts";
 import type { AdminContext } from "./context.ts";
+import { registrarPath } from "../shard/registrar-path.ts";
 import type { Picture } from "./picture.ts";
 import type { ExitStatus } from "./program.ts";
 import { peersByRole } from "./shard-json.ts";
-import { storeTarget, type StoreTarget, type TargetOptions } from "./target.ts";
+import { parseSeconds, storeTarget, type StoreTarget, type TargetOptions } from "./target.ts";
 import { WrongUse } from "./wrong-use.ts";
 
 interface Options extends TargetOptions {
@@ -31,6 +32,7 @@ export async function runStat(args: readonly string[], context: AdminContext): P
     .option("-v, --verbose", "say what is being done")
     .option("--store-dir <DIR>", "folder of the embedded store (or MANATEE_STORE_DIR)")
     .option("-f, --file <CONFIG>", "take the store from a sitter's configuration file")
+    .option("--timeout <SECONDS>", "give up after that long", parseSeconds)
     .addHelpText(
       "after",
       "\nExample:\n  manatee-stat -s 1 10.0.0.1:2181\n\nExit status: 0 done; 1 failed; 2 wrong use.",
@@ -82,20 +84,13 @@ async function shardJson(context: AdminContext, session: Session, target: StoreT
   return { ...peersOf(picture), ...(registrar === undefined ? {} : { registrar }) };
 }
 
-function peersOf({ view, peers }: Picture): object {
-  if (view.kind === "document") return peersByRole(view.state, { peers });
+function peersOf({ view, peers, election }: Picture): object {
+  if (view.kind === "document") return peersByRole(view.state, { peers, election });
   return { error: view.kind === "absent" ? "no state document" : view.message };
 }
 
-/** At the reversed name, `/us/joyent/bh1/moray/1/pg` for `1.moray.bh1.joyent.us`. */
-export function registrarPath(shard: string): string {
-  return `/${shard.split(".").reverse().join("/")}/pg`;
-}
-
 async function registrarOf(session: Session, shard: string): Promise<unknown> {
-  const path = registrarPath(shard);
-  if (path.includes("//")) return undefined;
-  const node = await session.read(path);
+  const node = await session.read(registrarPath(shard));
   if (node === undefined) return undefined;
   try {
     return JSON.parse(new TextDecoder().decode(node.data)) as unknown;

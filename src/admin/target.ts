@@ -50,7 +50,7 @@ export function addShardOptions(command: Command): Command {
   return addStoreOptions(command).option("-s, --shard <SHARD>", "the shard's name (or SHARD in the environment)");
 }
 
-function parseSeconds(text: string): number {
+export function parseSeconds(text: string): number {
   const seconds = Number(text);
   if (!(seconds > 0 && seconds <= 86_400))
     throw new WrongUse(`option --timeout takes a number of seconds, not "${text}"`);
@@ -86,9 +86,9 @@ function chosenStore({ env }: AdminContext, options: TargetOptions, config: Sitt
     if (directory !== undefined) return local(directory);
     throw new WrongUse("option is required: --zk");
   }
-  const digest = config?.store.kind === "zookeeper" ? config.store.digest : undefined;
-  const tls = config?.store.kind === "zookeeper" ? config.store.tls : undefined;
-  const found = storeOf({ zkCfg: { connStr: options.zk, digest, tls } }, env);
+  const configured = config?.store.kind === "zookeeper" ? config.store : undefined;
+  const { digest, saslDigest, tls } = configured ?? {};
+  const found = storeOf({ zkCfg: { connStr: options.zk, digest, saslDigest, tls } }, env);
   if ("store" in found) return found.store;
   throw new WrongUse(`option --zk ${found.problems.map(({ message, hint }) => `${message} (${hint})`).join("; ")}`);
 }

@@ -14,6 +14,8 @@ export type Progress =
 
 /** People watch this; the store's watch wakes it earlier. */
 const LOOK_EVERY_MS: Ms = 500;
+/** But not for each step of a takeover: a look asks every sitter, which has better things to do then. */
+const LOOK_INTERVAL_MIN_MS: Ms = 150;
 
 /** @throws `ADMIN_NOT_REACHED` past the limit, or when it can't come any more */
 export async function waitFor(access: ShardAccess, limitMs: Ms, look: (picture: Picture) => Progress): Promise<void> {
@@ -35,6 +37,7 @@ export async function waitFor(access: ShardAccess, limitMs: Ms, look: (picture: 
         `not reached within ${limitMs / 1000} s: ${told}`,
         "Look at manatee-adm show and the sitters' logs; what was asked for stays in the document.",
       );
+    await sleep(access.context, LOOK_INTERVAL_MIN_MS);
     await nextLook(access);
   }
 }

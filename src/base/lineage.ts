@@ -50,9 +50,8 @@ export function canFollow(server: Lineage, point: WalPoint): boolean {
 
 /** `1@0/3000060,2@0/5000000,3`: timelines left with their ends, then the present one. */
 export function formatLineage(lineage: Lineage): string {
-  return [...lineage.past.map(({ timeline, end }) => `${timeline}@${formatLsn(end)}`), String(lineage.timeline)].join(
-    ",",
-  );
+  const past = lineage.past.map(({ timeline, end }) => formatPoint({ timeline, lsn: end }));
+  return [...past, String(lineage.timeline)].join(",");
 }
 
 /** The inverse of {@link formatLineage}; undefined if it is not one. */
@@ -62,10 +61,21 @@ export function parseLineage(text: string): Lineage | undefined {
   if (last === undefined || !/^[1-9]\d{0,9}$/.test(last)) return undefined;
   const past: TimelineSegment[] = [];
   for (const part of parts) {
-    const match = /^([1-9]\d{0,9})@([0-9A-Fa-f/]+)$/.exec(part);
-    const end = match && parseLsn(match[2] as string);
-    if (!match || end === undefined || end === null) return undefined;
-    past.push({ timeline: Number(match[1]), end });
+    const point = parsePoint(part);
+    if (!point) return undefined;
+    past.push({ timeline: point.timeline, end: point.lsn });
   }
   return { past, timeline: Number(last) };
+}
+
+/** `1@0/3000060` */
+export function formatPoint({ timeline, lsn }: WalPoint): string {
+  return `${timeline}@${formatLsn(lsn)}`;
+}
+
+/** The inverse of {@link formatPoint}; undefined if it is not one. */
+export function parsePoint(text: string): WalPoint | undefined {
+  const match = /^([1-9]\d{0,9})@([0-9A-Fa-f/]+)$/.exec(text);
+  const lsn = match ? parseLsn(match[2] as string) : undefined;
+  return match && lsn !== undefined ? { timeline: Number(match[1]), lsn } : undefined;
 }

@@ -9,6 +9,7 @@ export type Lsn = bigint & { readonly [lsnBrand]: true };
 export type Timeline = number;
 
 export const ZERO_LSN = 0n as Lsn;
+export const HIGHEST_LSN = 0xffff_ffff_ffff_ffffn as Lsn;
 
 export function lsn(value: bigint): Lsn {
   if (value < 0n || value > 0xffff_ffff_ffff_ffffn) throw new RangeError(`WAL position out of range: ${value}`);
@@ -25,6 +26,10 @@ export function parseLsn(text: string): Lsn | undefined {
 /** PostgreSQL's `X/Y`. */
 export function formatLsn(value: Lsn): string {
   return `${(value >> 32n).toString(16).toUpperCase()}/${(value & 0xffff_ffffn).toString(16).toUpperCase()}`;
+}
+
+export function minLsn(a: Lsn, b: Lsn): Lsn {
+  return a < b ? a : b;
 }
 
 export function maxLsn(a: Lsn, b: Lsn): Lsn {

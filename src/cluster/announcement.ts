@@ -7,6 +7,7 @@ import { parsePeerId, type PeerId } from "../base/peer-id.ts";
 import { isInteger, isObject, isThere } from "./codec.ts";
 import type { Announcement, ElectionEntry } from "./observation.ts";
 import type { JsonObject, PeerAddress } from "./state.ts";
+import { NO_TAGS, type Tags } from "./tags.ts";
 
 const DATA: readonly string[] = ["none", "marked", "foreign"] satisfies Announcement["data"][];
 const PHASES: readonly string[] = [
@@ -21,8 +22,19 @@ const FEATURES_MAX = 64;
 
 /** The data of an election node. `incarnation` is always there, null where the peer holds no data: an original sitter has none. */
 export function encodeAnnouncement(peer: PeerAddress, announcement: Announcement): string {
-  const { incarnation, data, systemIdentifier, features, phase, serving, handover, abdicates, callsFor, standing } =
-    announcement;
+  const {
+    incarnation,
+    data,
+    systemIdentifier,
+    features,
+    phase,
+    serving,
+    handover,
+    abdicates,
+    callsFor,
+    standing,
+    tags,
+  } = announcement;
   return JSON.stringify({
     zoneId: peer.zoneId,
     ip: peer.ip,
@@ -38,6 +50,7 @@ export function encodeAnnouncement(peer: PeerAddress, announcement: Announcement
     abdicates,
     callsFor,
     standing: standing && { lineage: formatLineage(standing), end: formatLsn(standing.end) },
+    tags,
   });
 }
 
@@ -69,6 +82,7 @@ export function decodeAnnouncement(json: unknown): Announcement | undefined {
     abdicates: (abdicates as number | null | undefined) ?? undefined,
     callsFor: (callsFor as string | null | undefined) ?? undefined,
     standing,
+    tags: tagsOf(json["tags"]),
   };
 }
 
@@ -134,6 +148,18 @@ function standingOf(value: unknown): Announcement["standing"] | "malformed" {
   const lineage = typeof value["lineage"] === "string" ? parseLineage(value["lineage"]) : undefined;
   const end = typeof value["end"] === "string" ? parseLsn(value["end"]) : undefined;
   return lineage && end !== undefined ? { ...lineage, end } : "malformed";
+}
+
+/** Tags only choose among safe peers: what can't be read of them counts as not given, and keeps nobody out of the chain. */
+function tagsOf(value: unknown): Tags | undefined {
+  if (!isObject(value)) return undefined;
+  const { nofailover, nosync, priority, zone } = value;
+  return {
+    nofailover: nofailover === true,
+    nosync: nosync === true,
+    priority: typeof priority === "number" && Number.isSafeInteger(priority) ? priority : NO_TAGS.priority,
+    zone: typeof zone === "string" && zone !== "" ? zone : undefined,
+  };
 }
 
 function parseJson(text: string): JsonObject | undefined {

@@ -2,7 +2,8 @@
 // observation always gives the same decision. One step at a time; no choice is left to whoever carries it out.
 
 import { containsPoint } from "../base/lineage.ts";
-import type { Decision, Memory } from "./decision.ts";
+import type { Ms } from "../base/units.ts";
+import { type Decision, type Memory, NO_WAITS } from "./decision.ts";
 import { requiredStandbys, strayWalsender, syncQualified } from "./desired-postgres.ts";
 import {
   isFounding,
@@ -18,7 +19,8 @@ import { asyncToCall, findCandidate, reasonToReplace } from "./rules/replace-syn
 import { decideAsStandby } from "./rules/standby.ts";
 import { handoverOf } from "./rules/switchover.ts";
 import { findHeir } from "./rules/takeover.ts";
-import { connected, IDLE_MS, noteWait, type PrimaryScene, type Scene, type Step } from "./step.ts";
+import { formatTags } from "./tags.ts";
+import { connected, IDLE_MS, type PrimaryScene, type Scene, type Step } from "./step.ts";
 import { isFrozen, KNOWN_FEATURES, roleOf } from "./state.ts";
 
 export function decide(obs: Observation, before: Memory): Decision {
@@ -115,11 +117,11 @@ function notice(obs: Observation, memory: Memory): Memory {
   const scene = sceneOf(obs, memory);
   // Starting it again writes WAL: no write sent until now may land after that.
   if (server.kind === "stopped" && memory.ranAsPrimary && scene)
-    return { ...memory, ranAsPrimary: false, fenced: false, startVersion: scene.version, waits: {} };
+    return { ...memory, ranAsPrimary: false, fenced: false, startVersion: scene.version, waits: NO_WAITS };
   if (server.kind === "primary")
     return noticePrimary(obs, memory, server, scene?.role === "primary" ? { ...scene, server } : undefined);
   if (server.kind === "standby") return noticeStandby(obs, memory, server);
-  return { ...memory, waits: {}, followed: server.kind === "stopped" ? false : memory.followed };
+  return { ...memory, waits: NO_WAITS, followed: server.kind === "stopped" ? false : memory.followed };
 }
 
 /** `scene`: where the state that was read names this peer. Without one it still is a server that may have clients. */
@@ -136,43 +138,50 @@ function noticePrimary(
     ),
   );
   const isolatedSince = connected(obs) || streaming ? undefined : (memory.isolatedSince ?? obs.now);
-  if (!scene) return { ...memory, isolatedSince, waits: {} };
+  if (!scene) return { ...memory, isolatedSince, waits: NO_WAITS };
   const qualified = syncQualified(scene);
-  const { sync, stray } = memory.waits;
-  let waits = noteWait(
-    { ...(sync !== undefined && { sync }), ...(stray !== undefined && { stray }) },
-    "sync",
-    obs.now,
-    !qualified,
-  );
-  waits = noteWait(waits, "stray", obs.now, strayWalsender(scene) !== undefined);
+  const { waits } = memory;
   return {
     ...memory,
     ranAsPrimary: true,
     servedWithSync: qualified && server.settings.gate === "open" && !scene.state.provisional,
     isolatedSince,
-    waits,
+    waits: {
+      ...NO_WAITS,
+      sync: since(waits.sync, obs.now, !qualified),
+      replace: since(waits.replace, obs.now, reasonToReplace(scene) !== undefined),
+      stray: since(waits.stray, obs.now, strayWalsender(scene) !== undefined),
+    },
   };
 }
 
 /** An upstream that could not be reached is passed over for this long. */
-const AVOID = "avoid:";
 const AVOID_MS = 30_000;
 
-function noticeStandby(obs: Observation, memory: Memory, { receiver, settings }: StandbyServer): Memory {
-  const { sync: _, stray: __, ...before } = memory.waits;
+/** When what holds now began: as it was noted, or now. */
+function since(noted: Ms | undefined, now: Ms, holds: boolean): Ms | undefined {
+  return holds ? (noted ?? now) : undefined;
+}
+
+function noticeStandby(obs: Observation, memory: Memory, server: StandbyServer): Memory {
+  const { receiver, settings, replayPaused } = server;
+  const { waits } = memory;
+  const { now } = obs;
   const streaming = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
-  const failing = before["receiver"] !== undefined && obs.now - before["receiver"] >= obs.policy.suspectMs;
-  let waits = noteWait(before, "receiver", obs.now, !streaming && settings.upstream !== null);
-  waits = noteWait(waits, "silent", obs.now, !streaming);
-  waits = noteWait(waits, "stopping", obs.now, settings.upstream === null && receiver.kind !== "none");
-  for (const [name, since] of Object.entries(waits))
-    if (name.startsWith(AVOID) && obs.now - since > AVOID_MS) waits = noteWait(waits, name, obs.now, false);
-  if (failing && settings.upstream && !streaming)
-    waits = noteWait(waits, `${AVOID}${settings.upstream.id}`, obs.now, true);
+  const failing = waits.receiver !== undefined && now - waits.receiver >= obs.policy.suspectMs;
+  const avoided = Object.entries(waits.avoided).filter(([, noted]) => now - noted <= AVOID_MS);
+  const avoidedAnew = failing && settings.upstream && !streaming ? [[settings.upstream.id, now] as const] : [];
   return {
     ...memory,
-    waits,
+    waits: {
+      ...NO_WAITS,
+      // While replay is paused PostgreSQL connects to nobody: no upstream's fault.
+      receiver: since(waits.receiver, now, !streaming && settings.upstream !== null && !replayPaused),
+      silent: since(waits.silent, now, !streaming),
+      stopping: since(waits.stopping, now, settings.upstream === null && receiver.kind !== "none"),
+      // One that is noted already stays noted since then.
+      avoided: Object.fromEntries([...avoidedAnew, ...avoided]),
+    },
     followed: memory.followed || streaming,
     copying: obs.postgres.job?.kind === "copy" ? memory.copying : undefined,
   };
@@ -217,6 +226,7 @@ function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefin
     abdicates: memory.abdicating && !memory.abdicating.over ? memory.abdicating.generation : undefined,
     callsFor: scene && primary ? calledFor(scene) : undefined,
     standing: scene ? standingOf(scene) : undefined,
+    tags: obs.tags === undefined || formatTags(obs.tags) === "" ? undefined : obs.tags,
   };
 }
 

@@ -1,10 +1,11 @@
 // What a peer should do next, as data. One step at a time: the order of a change (S1's three steps, T1's stop → claim → promote →
 // amend) is kept because each step is decided only when the effect of the one before it is *observed*.
 
+import type { WalPoint } from "../base/lineage.ts";
 import type { Timeline } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
-import type { Announcement, PostgresSettings } from "./observation.ts";
+import type { Announcement, DataMark, PostgresSettings } from "./observation.ts";
 import type { Incarnation, PeerAddress, ShardState } from "./state.ts";
 
 /** Numbered in docs/protocol.md. */
@@ -68,13 +69,15 @@ export type PostgresAction =
   | { readonly kind: "adopt-data"; readonly incarnation: Incarnation }
   /**
    * Long: starts the server. `standby` puts standby.signal in place first, and removes what is left of a promotion to
-   * `unfinishedTimeline` that never began; `primary` demands that there is no standby.signal.
+   * `unfinishedTimeline` that never began; `primary` demands that there is no standby.signal. `cutAfter`: WAL of that timeline behind that point, which must be
+   * replayed up to there, is taken away.
    */
   | {
       readonly kind: "start";
       readonly as: "primary" | "standby";
       readonly settings: PostgresSettings;
       readonly unfinishedTimeline: Timeline | undefined;
+      readonly cutAfter?: WalPoint | undefined;
     }
   /** `fast` waits for walsenders and writes a shutdown record; `immediate` writes nothing. Ends orphaned backends, too. */
   | { readonly kind: "stop"; readonly mode: "fast" | "immediate" }
@@ -93,9 +96,19 @@ export type PostgresAction =
   | { readonly kind: "end-clients" }
   | { readonly kind: "checkpoint" }
   /** R1, I5: makes a new incarnation durable in the data directory, before its content is touched. */
-  | { readonly kind: "renew-incarnation"; readonly incarnation: Incarnation; readonly source: PeerId }
+  | {
+      readonly kind: "renew-incarnation";
+      readonly incarnation: Incarnation;
+      readonly leaving?: DataMark["leaving"] | undefined;
+    }
   /** Long: keeps the present content aside, complete, under a name; needs a stopped server. Idempotent: a complete fork of that name stands. */
   | { readonly kind: "keep-fork"; readonly name: string }
+  /**
+   * Long: the newest snapshot before the fork takes the place of what is here, with this peer's own WAL up to the fork; what was here stays whole, aside, as
+   * the fork of that name.
+   * Needs a stopped server. The mark is incomplete from when it touches what is here until it has ended: a failure before has changed nothing.
+   */
+  | { readonly kind: "roll-back"; readonly from: PeerAddress; readonly fork: string }
   /** Long: pg_rewind against that peer; needs a stopped server. */
   | { readonly kind: "rewind"; readonly from: PeerAddress }
   /**
@@ -125,13 +138,15 @@ export interface Memory {
   /** S1 under way. */
   readonly replacing: Replacing | undefined;
   /** T1 under way. */
-  readonly takingOver: { readonly since: Ms; readonly version: number } | undefined;
+  readonly takingOver: { readonly since: Ms } | undefined;
   /** T3 under way, on the primary. */
   readonly handingOver: { readonly since: Ms; readonly generation: number; readonly checkpointed: boolean } | undefined;
   /** T2: since when this generation is given up; `over`: nobody claimed it in time, it goes on in place. */
   readonly abdicating: { readonly since: Ms; readonly generation: number; readonly over: boolean } | undefined;
   /** R1: a fork was noticed. */
   readonly rejoining: Rejoining | undefined;
+  /** Where this peer's WAL is to end when it starts again: see `partialRecord` of a standby. */
+  readonly cutAfter: WalPoint | undefined;
   /** A copy was begun from that peer in that generation. */
   readonly copying: { readonly from: PeerId; readonly generation: number } | undefined;
   /** As primary: open to clients, with the sync streaming and qualified, when the server was last seen running. */
@@ -142,9 +157,36 @@ export interface Memory {
   readonly followed: boolean;
   /** X1: since when this primary has had neither its sync nor the store. */
   readonly isolatedSince: Ms | undefined;
-  /** Since when the peer at the other end of a wait is missing, by what is waited for. */
-  readonly waits: Readonly<Record<string, Ms>>;
+  readonly waits: Waits;
 }
+
+/** Since when something has been so without a break; undefined: it is not. */
+export interface Waits {
+  /** As primary: the sync does not qualify. */
+  readonly sync: Ms | undefined;
+  /** As primary: there is a reason to replace the sync (S1). */
+  readonly replace: Ms | undefined;
+  /** As primary: a server receives that should not. */
+  readonly stray: Ms | undefined;
+  /** As standby: nothing is received, though an upstream is set. */
+  readonly receiver: Ms | undefined;
+  /** As standby: nothing is received. */
+  readonly silent: Ms | undefined;
+  /** As standby: receiving has not ended yet, though no upstream is set. */
+  readonly stopping: Ms | undefined;
+  /** Upstreams from which nothing could be received: passed over for a while. */
+  readonly avoided: Readonly<Record<PeerId, Ms>>;
+}
+
+export const NO_WAITS: Waits = {
+  sync: undefined,
+  replace: undefined,
+  stray: undefined,
+  receiver: undefined,
+  silent: undefined,
+  stopping: undefined,
+  avoided: {},
+};
 
 export interface Rejoining {
   readonly from: PeerId;
@@ -157,7 +199,7 @@ export interface Rejoining {
   readonly incarnation: Incarnation;
   readonly fork: string;
   /** What has been begun on the data, and when; undefined: nothing yet. */
-  readonly touched: { readonly by: "rewind" | "copy"; readonly at: Ms } | undefined;
+  readonly touched: { readonly by: "roll-back" | "rewind" | "copy"; readonly at: Ms } | undefined;
 }
 
 export interface Replacing {
@@ -179,10 +221,11 @@ export const NEW_MEMORY: Memory = {
   handingOver: undefined,
   abdicating: undefined,
   rejoining: undefined,
+  cutAfter: undefined,
   copying: undefined,
   servedWithSync: false,
   ranAsPrimary: false,
   followed: false,
   isolatedSince: undefined,
-  waits: {},
+  waits: NO_WAITS,
 };

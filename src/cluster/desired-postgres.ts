@@ -1,21 +1,32 @@
 // What the running server should be, as a function of the state *as read*, of what this peer is in the middle of, and of what is seen. Never of a state about to be written.
 
 import { NOBODY, type PostgresSettings, type Walsender } from "./observation.ts";
-import { type PrimaryScene, presentAs, type Scene, sameNames, walsenderOf } from "./step.ts";
+import { type PrimaryScene, presentAs, type Scene, walsenderOf } from "./step.ts";
 import type { PeerAddress } from "./state.ts";
 
 /** Of a starting server, and of any that has no role: acknowledges nothing, admits nobody, receives nothing. */
 export const NEUTRAL: PostgresSettings = { syncNames: [NOBODY], gate: "closed", upstream: null };
 
+/** What the list of required standbys follows from. */
+interface Requiring {
+  readonly state: Scene["state"];
+  readonly memory: { readonly replacing: { readonly candidate: PeerAddress } | undefined };
+}
+
 /** The standbys that every commit of this primary must wait for now: the sync; both while S1 is under way (the new one first, so that each shows by its priority what it has applied). */
-export function requiredStandbys(scene: Scene): readonly PeerAddress[] {
+export function requiredStandbys(scene: Requiring): readonly PeerAddress[] {
   const { state, memory } = scene;
   const both = [memory.replacing?.candidate, state.sync].filter((peer) => peer !== undefined && peer !== null);
   return both.filter((peer, i) => both.findIndex((other) => other.id === peer.id) === i);
 }
 
-export function requiredNames(scene: Scene): readonly string[] {
+export function requiredNames(scene: Requiring): readonly string[] {
   return requiredStandbys(scene).map((peer) => peer.pgUrl);
+}
+
+/** The order counts: it gives each its priority. */
+export function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, i) => name === b[i]);
 }
 
 /**
@@ -23,10 +34,13 @@ export function requiredNames(scene: Scene): readonly string[] {
  * walsender that still has an older list releases commits by that, whoever it serves; and of two that bear one name, each has a vote.
  */
 export function requiredInForce(scene: PrimaryScene): boolean {
-  const required = requiredStandbys(scene);
-  if (!sameNames(scene.server.settings.syncNames, requiredNames(scene))) return false;
-  const first = required[0];
-  return (!first || walsenderOf(scene.server, first) !== undefined) && strayWalsender(scene) === undefined;
+  const [first] = requiredStandbys(scene);
+  return (!first || walsenderOf(scene.server, first) !== undefined) && requiredApplied(scene);
+}
+
+/** Nobody goes by an older list any more, whether or not those that are required are there. */
+export function requiredApplied(scene: PrimaryScene): boolean {
+  return sameNames(scene.server.settings.syncNames, requiredNames(scene)) && strayWalsender(scene) === undefined;
 }
 
 /** A walsender that shows another priority than the list gives it, or that bears a required name a second time. */
@@ -62,7 +76,7 @@ export function syncQualified(scene: PrimaryScene): boolean {
 }
 
 /** WAL flows to that standby: it streams, and its reports come. */
-export function flowsTo({ server, obs }: PrimaryScene, peer: PeerAddress): boolean {
+function flowsTo({ server, obs }: PrimaryScene, peer: PeerAddress): boolean {
   const walsender = walsenderOf(server, peer);
   return walsender?.state === "streaming" && (walsender.silentMs ?? 0) < obs.policy.suspectMs;
 }

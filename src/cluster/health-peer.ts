@@ -240,7 +240,13 @@ function checkCommon(subject: Subject, report: ReportedFacts): void {
   const { postgres, decision } = report;
   if (decision.operator !== null && role !== "deposed" && postgres.healthy)
     add(subject, "warning", `${label} waits for an operator: ${decision.because}`, decision.operator);
-  for (const warning of postgres.warnings) add(subject, "warning", `${label}: ${warning}`, "correct that setting");
+  for (const warning of postgres.warnings)
+    add(
+      subject,
+      "warning",
+      `${label}: ${warning}`,
+      "correct that, or know it: docs/protocol.md, outside of the promises",
+    );
   if (postgres.cancelledWaits > 0)
     add(
       subject,

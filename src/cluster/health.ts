@@ -5,6 +5,7 @@ import { formatLsn } from "../base/lsn.ts";
 import { isOriginals } from "./codec.ts";
 import { type Finding, finding, type HealthFacts, type Severity, shortName } from "./health-facts.ts";
 import { checkPeer } from "./health-peer.ts";
+import { checkTags } from "./health-tags.ts";
 import { checkState } from "./invariants.ts";
 import type { ElectionEntry } from "./observation.ts";
 import { entryOf, membersOf, type ShardState } from "./state.ts";
@@ -21,6 +22,7 @@ export function judgeHealth(facts: HealthFacts): readonly Finding[] {
   else {
     checkDocument(facts, facts.view.state, found);
     for (const peer of membersOf(facts.view.state)) checkPeer(facts, facts.view.state, peer, found);
+    checkTags(facts, facts.view.state, found);
     checkStrangers(facts, facts.view.state, found);
   }
   checkStore(facts, found);

@@ -1,10 +1,11 @@
 // What a peer knows at one moment: everything `decide` may look at. Plain data; who fills it in, and how, is the sitter's business.
 
-import type { Lineage, Wal } from "../base/lineage.ts";
+import type { Lineage, Wal, WalPoint } from "../base/lineage.ts";
 import type { Lsn, Timeline } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
 import type { Incarnation, PeerAddress, ShardState } from "./state.ts";
+import type { Tags } from "./tags.ts";
 
 export interface Observation {
   /** Monotonic clock. */
@@ -16,6 +17,8 @@ export interface Observation {
   readonly shard: string;
   readonly self: PeerAddress;
   readonly policy: Policy;
+  /** Of this peer, as configured now. */
+  readonly tags?: Tags;
   readonly store: StoreObservation;
   readonly postgres: PostgresObservation;
   /** Evidence about other peers that are in the election or the state. */
@@ -59,10 +62,8 @@ export interface StoreObservation {
   readonly election: readonly ElectionEntry[];
   /** What this peer's own election node says, as the store confirmed it; undefined: no node of this session. */
   readonly announced: Announcement | undefined;
-  /** The last write that was sent, and what became of it; `version`: what it was conditional on. */
-  readonly lastWrite:
-    | { readonly version: number; readonly token: string; readonly outcome: "sent" | "yes" | "no" | "unknown" }
-    | undefined;
+  /** The last write that was sent, and what became of it. */
+  readonly lastWrite: { readonly token: string; readonly outcome: "sent" | "yes" | "no" | "unknown" } | undefined;
   /** Takeovers (T1) written in the last hour, by the history. */
   readonly takeoversLastHour: number;
 }
@@ -103,18 +104,24 @@ export interface Announcement {
   readonly callsFor: PeerId | undefined;
   /** T1: of a sync that has stopped receiving: all its WAL. R1: whoever is ahead of it has forked from it. */
   readonly standing: Wal | undefined;
+  /** As its operator has tagged it; an older sitter announces none. */
+  readonly tags?: Tags | undefined;
 }
 
 /** D1/D2: what speaks for a peer being there. Times are of this peer's own last good moment. */
 export interface PeerEvidence {
-  /** Its sitter's status service. `answers`: within the last poll. */
+  /** Its sitter. `answers`: over its stream, or to the last question; `silent`: since its last word. */
   readonly sitter: { readonly kind: "answers" | "refused" | "silent" | "unknown"; readonly since: Ms };
   /** Its PostgreSQL's port. */
   readonly postgresPort: { readonly kind: "open" | "refused" | "silent" | "unknown"; readonly since: Ms };
   /** What its sitter said of its PostgreSQL in the last answer. */
   readonly postgresHealthy: boolean | undefined;
-  /** Peers (other than this one) whose sitters say that this peer is silent for them, too. */
+  /** Peers (other than this one) whose sitters say now that this peer is silent for them, too. */
   readonly alsoSilentFor: readonly PeerId[];
+  /** How long silence lasts before it counts, as learned from its stream; undefined: there is none, and the policy's suspectMs counts. */
+  readonly silenceLimitMs?: Ms;
+  /** T2: the generation that it gives up, as it says over its stream. */
+  readonly abdicates?: number;
 }
 
 // --- PostgreSQL of this peer
@@ -128,10 +135,12 @@ export interface PostgresObservation {
   readonly failure: Failure | undefined;
   /** Names of the forks kept aside, complete ones only (I5). */
   readonly forks: readonly string[];
+  /** R1: the data lies on storage whose snapshots cost nothing; whether one of them serves is seen when it is tried. */
+  readonly canRollBack: boolean;
 }
 
 export interface Job {
-  readonly kind: "initdb" | "start" | "stop" | "promote" | "copy" | "rewind" | "keep-fork";
+  readonly kind: "initdb" | "start" | "stop" | "promote" | "copy" | "roll-back" | "rewind" | "keep-fork";
   readonly since: Ms;
   /** For people: `1.2 of 4.0 GB`. */
   readonly progress: string | undefined;
@@ -182,10 +191,12 @@ export interface DataMark {
   readonly founding: boolean;
   /** An operator's database, adopted to found the shard with (B1): never worth nothing, whoever founds it. */
   readonly adopted?: boolean;
-  /** A copy or a rewind is under way, or was cut short: the content is not a database until it ends. */
+  /** A copy, a roll-back or a rewind is under way, or was cut short: the content is not a database until it ends. */
   readonly incomplete: boolean;
-  /** R1: where that copy came from; after a rewind it receives from there first. */
+  /** R1: where that copy came from; after a rewind or a roll-back it receives from there first. */
   readonly source: PeerId | undefined;
+  /** R1: as which fork the content is to be kept (or was, before this peer crashed), and where its WAL ends. Content that ends elsewhere is another one. */
+  readonly leaving?: { readonly fork: string; readonly end: WalPoint };
   /** The durable copy of the last document that this peer saw (B1). */
   readonly lastDocument: { readonly version: number; readonly json: string } | undefined;
 }
@@ -242,6 +253,11 @@ export interface StandbyServer {
   /** All WAL that is here has been replayed: `wal.end` is the position (not before). */
   readonly caughtUpLocally: boolean;
   readonly replayPaused: boolean;
+  /**
+   * Behind `replayed` lies only the first part of a record, and that goes on in a later segment: PostgreSQL asks its upstream for WAL from that segment on,
+   * which one that has left the timeline before can't send.
+   */
+  readonly partialRecord: boolean;
   readonly settings: PostgresSettings;
   /** Whatever receives or is about to (a connecting walreceiver, too). */
   readonly receiver: Receiver;

@@ -109,10 +109,11 @@ export function chainOf(state: ShardState): readonly PeerEntry[] {
   return [state.primary, ...(state.sync ? [state.sync] : []), ...state.async];
 }
 
-/** O1 is frozen by definition; these freezes end with the mode, an operator's own does not. */
+/** Reasons of the freezes that come with one-node-write mode, and end with it (O1). Any other is an operator's own, and stays. */
 export const FREEZE_OF_MODE = {
   asked: "one-node-write mode",
   tookOverAlone: "took over alone, as configured (takeoverAlone)",
+  forcedAlone: "forced to go on alone (takeover --accept-loss)",
 } as const;
 
 export function isFrozen(state: ShardState): boolean {

@@ -1,7 +1,7 @@
 // What every rule works with: the observation with the state spelt out, and how a rule says what to do or what it waits for.
 
 import type { Ms } from "../base/units.ts";
-import type { Action, Memory, RuleName } from "./decision.ts";
+import type { Action, Memory, RuleName, Waits } from "./decision.ts";
 import type {
   ElectionEntry,
   Observation,
@@ -38,6 +38,13 @@ export interface Step {
   readonly memory?: Partial<Memory>;
   readonly lookAgainAfterMs?: Ms;
 }
+
+/** O2, the last resort: what an operator is told where nobody can take over by the rules. */
+export const FORCE_TAKEOVER = "manatee-adm takeover --accept-loss";
+/** For a standby whose replay somebody (or a setting lower than its primary's, which its log names then) has paused. */
+export const RESUME_REPLAY = "select pg_wal_replay_resume()";
+/** Where this peer itself is what can't go on. */
+export const FORCE_TAKEOVER_ELSEWHERE = `${FORCE_TAKEOVER}, on another peer`;
 
 /** Steps that depend on what PostgreSQL shows only when asked are looked at this often. */
 export const SOON_MS: Ms = 50;
@@ -87,30 +94,34 @@ export function walsenderOf(
 ): Walsender | undefined {
   const found = server.walsenders.filter(
     (w) =>
-      w.name === peer.pgUrl && w.state !== "backup" && (w.clientAddress === undefined || w.clientAddress === peer.ip),
+      w.name === peer.pgUrl &&
+      w.state !== "backup" &&
+      !isAhead(w) &&
+      (w.clientAddress === undefined || w.clientAddress === peer.ip),
   );
   return found.find((w) => w.state === "streaming") ?? found[0];
+}
+
+/**
+ * A standby that holds more than it was sent has WAL of another history. PostgreSQL lets it in all the same, for as long as it takes the standby to notice,
+ * and believes the position that it reports; here its word counts for nothing.
+ */
+export function isAhead({ state, sent, flush, replay }: Walsender): boolean {
+  if (state !== "streaming") return false;
+  return sent === undefined ? flush !== undefined : (flush ?? sent) > sent || (replay ?? sent) > sent;
 }
 
 export function streamsFrom(server: { readonly walsenders: readonly Walsender[] }, peer: PeerAddress): boolean {
   return walsenderOf(server, peer)?.state === "streaming";
 }
 
-export function sameNames(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((name, i) => name === b[i]);
-}
-
 /** How long something has been so, by memory's note under that name; 0 where it is not noted yet. */
-export function waited(scene: { readonly obs: Observation; readonly memory: Memory }, name: string): Ms {
+export function waited(
+  scene: { readonly obs: Observation; readonly memory: Memory },
+  name: Exclude<keyof Waits, "avoided">,
+): Ms {
   const since = scene.memory.waits[name];
   return since === undefined ? 0 : scene.obs.now - since;
-}
-
-/** Memory's notes with this one made (where it is missing) or taken away. */
-export function noteWait(waits: Memory["waits"], name: string, now: Ms, holds: boolean): Memory["waits"] {
-  if (holds === name in waits) return waits;
-  const { [name]: _, ...others } = waits;
-  return holds ? { ...others, [name]: now } : others;
 }
 
 export function entryFrom(peer: PeerAddress, incarnation: string | undefined, known?: PeerEntry): PeerEntry {
@@ -118,7 +129,10 @@ export function entryFrom(peer: PeerAddress, incarnation: string | undefined, kn
   return { id, zoneId, ip, pgUrl, backupUrl, incarnation, extra: known?.extra ?? {} };
 }
 
-/** A write of the state, remembered as sent until a newer version is read. One at a time: no other is sent while its end is not known. */
+/**
+ * Writes the state on the version that was read, and remembers that as sent until a newer version is read. One write at a time: while the end of one is not
+ * known, this only waits. A fence alone is sent all the same, once {@link isOutcomeLost}: it is what ends the wait.
+ */
 export function writeStep(
   scene: Scene,
   what: NonNullable<Memory["sent"]>["what"],
@@ -126,8 +140,8 @@ export function writeStep(
   step: Omit<Step, "action">,
 ): Step {
   const { sent } = scene.memory;
-  const replaces = sent !== undefined && what === "FENCE" && isLost(scene);
-  if (sent && !replaces)
+  const endsLost = sent !== undefined && what === "FENCE" && isOutcomeLost(scene);
+  if (sent && !endsLost)
     return {
       ...step,
       waitingOn: `the outcome of the write sent on version ${sent.version}`,
@@ -145,21 +159,24 @@ export function writeStep(
     },
     memory: {
       ...step.memory,
-      // What was lost may still land: for what it was is what counts until a newer version is read.
+      // The one before may still land, in place of this fence: until a newer version is read, this peer goes on as is right for that one (a claim, say).
       sent: {
         version: scene.version,
         token,
-        what: replaces ? sent.what : what,
+        what: endsLost ? sent.what : what,
         rule: step.rule,
         at: scene.obs.now,
-        doubtful: replaces,
+        doubtful: endsLost,
       },
     },
   };
 }
 
-/** What was sent has had no answer for the suspect time: the version is raised, which ends it. */
-export function isLost({ memory, obs }: Scene): boolean {
+/**
+ * Nobody will tell any more what became of the write that was sent: its outcome is unknown, and the suspect time is over. The write itself may still land; a
+ * fence ends that. Of a fence that was sent for this, a "no" tells as little (see `doubtful`).
+ */
+export function isOutcomeLost({ memory, obs }: Scene): boolean {
   const { sent } = memory;
   if (sent === undefined || obs.store.lastWrite?.token !== sent.token) return false;
   const { outcome } = obs.store.lastWrite;

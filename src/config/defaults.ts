@@ -1,5 +1,7 @@
 // Every default of the configuration in one place. docs/configuration.md gets its column from here (a test compares).
 
+import { NO_TAGS } from "../cluster/tags.ts";
+
 export const DEFAULTS = {
   postgresPort: 5432,
   backupPort: 12345,
@@ -10,6 +12,12 @@ export const DEFAULTS = {
   healthCheckIntervalMs: 1_000,
   peerProbeLimitMs: 1_000,
   historyKept: 1_000,
+  peers: {
+    heartbeatMs: 200,
+    silenceMinMs: 800,
+    silenceMaxMs: 3_000,
+    silenceDeviations: 8,
+  },
   postgres: {
     superuser: "postgres",
     replicationUser: "manatee_replication",
@@ -21,6 +29,7 @@ export const DEFAULTS = {
     stopLimitMs: 10_000,
     freeBytesMin: 1024 ** 3,
   },
+  tags: NO_TAGS,
   policy: {
     oneNodeWriteMode: false,
     takeoverAlone: false,

@@ -16,6 +16,7 @@ import {
   sitterSchema,
 } from "./schema.ts";
 import { type Environment, present, storeOf } from "./store.ts";
+import { storageOf } from "./storage-section.ts";
 import type { SitterConfig } from "./types.ts";
 
 export type { ConfigWarning } from "./postgres-section.ts";
@@ -29,7 +30,7 @@ export type SitterConfigResult =
     }
   | { readonly kind: "invalid"; readonly file: string; readonly problems: readonly ConfigProblem[] };
 
-/** `env`: ZK_IPS, SHARD, LOG_LEVEL and MANATEE_ZK_DIGEST are read. `file`: its name, for messages. */
+/** `env`: ZK_IPS, SHARD, LOG_LEVEL, MANATEE_ZK_DIGEST and MANATEE_ZK_SASL are read. `file`: its name, for messages. */
 export function readSitterConfig({
   json,
   env,
@@ -82,7 +83,10 @@ function build(
     self: address,
     store: store.store,
     postgres,
+    storage: data.storage && storageOf(data.storage),
     policy: policyOf(data, oneNodeWriteMode),
+    tags: tagsOf(data),
+    peers: peersOf(data, problems),
     healthCheckIntervalMs,
     peerProbeLimitMs: data.peerProbeLimitMs ?? DEFAULTS.peerProbeLimitMs,
     statusHost: data.statusHost ?? data.ip,
@@ -110,6 +114,40 @@ function policyOf(data: SitterFile, oneNodeWriteMode: boolean): SitterConfig["po
     syncLagBytesMax: given.syncLagBytesMax ?? D.syncLagBytesMax,
     bootstrapPeersMin: given.bootstrapPeersMin ?? (oneNodeWriteMode ? 1 : D.bootstrapPeersMin),
   };
+}
+
+function tagsOf({ tags = {} }: SitterFile): SitterConfig["tags"] {
+  const D = DEFAULTS.tags;
+  return {
+    nofailover: tags.nofailover ?? D.nofailover,
+    nosync: tags.nosync ?? D.nosync,
+    priority: tags.priority ?? D.priority,
+    zone: tags.zone ?? D.zone,
+  };
+}
+
+function peersOf(data: SitterFile, problems: ConfigProblem[]): SitterConfig["peers"] {
+  const given = data.peers ?? {};
+  const D = DEFAULTS.peers;
+  const silence = {
+    beatMs: given.heartbeatMs ?? D.heartbeatMs,
+    minMs: given.silenceMinMs ?? D.silenceMinMs,
+    maxMs: given.silenceMaxMs ?? Math.max(D.silenceMaxMs, given.silenceMinMs ?? 0),
+    deviations: given.silenceDeviations ?? D.silenceDeviations,
+  };
+  if (silence.minMs < 3 * silence.beatMs)
+    problems.push({
+      key: "peers.silenceMinMs",
+      message: `is ${silence.minMs} ms, less than three heartbeats (${silence.beatMs} ms)`,
+      hint: "raise it, or lower peers.heartbeatMs: one lost beat must not be silence",
+    });
+  if (silence.maxMs < silence.minMs)
+    problems.push({
+      key: "peers.silenceMaxMs",
+      message: `is ${silence.maxMs} ms, below peers.silenceMinMs (${silence.minMs} ms)`,
+      hint: "raise it, or lower peers.silenceMinMs",
+    });
+  return { silence, tls: given.tls };
 }
 
 function sectionOf(data: SitterFile, problems: ConfigProblem[]): NamedSection | undefined {

@@ -2,6 +2,7 @@
 // made from here (a test compares). read-sitter.ts makes a SitterConfig of it.
 
 import * as z from "zod";
+import { storageSection } from "./storage-section.ts";
 import { DEFAULTS } from "./defaults.ts";
 import { absolutePath, bytes, flag, ipv4, ms, port, postgresPort, roleName, seconds, text, whole } from "./values.ts";
 
@@ -28,11 +29,20 @@ function obsolete(description: string) {
 
 const sessionTimeout = ms(200, 600_000);
 
-const tls = z.strictObject({
-  caFile: required(absolutePath, "Certificates (PEM) of the authorities that the store's certificate must come from."),
-  certFile: required(absolutePath, "This client's certificate (PEM)."),
-  keyFile: required(absolutePath, "The private key to it (PEM), readable by its owner only."),
-});
+const tls = z
+  .strictObject({
+    caFile: required(
+      absolutePath,
+      "Certificates (PEM) of the authorities that the store's certificate must come from.",
+    ),
+    certFile: key(absolutePath, "This client's certificate (PEM), where the store demands one.", "none"),
+    keyFile: key(absolutePath, "The private key to it (PEM), readable by its owner only.", "none"),
+  })
+  .refine(({ certFile, keyFile }) => (certFile === undefined) === (keyFile === undefined), {
+    error: "must have certFile and keyFile both, or neither",
+  });
+
+const userAndPassword = text.regex(/^[^:]+:.+$/, { error: "must be USER:PASSWORD" });
 
 const zkCfg = z.strictObject({
   connStr: key(text, "`host:port,host:port`, with an optional `/chroot` at the end.", "from `ZK_IPS`"),
@@ -49,9 +59,14 @@ const zkCfg = z.strictObject({
     "Options of the connection.",
   ),
   digest: key(
-    text.regex(/^[^:]+:.+$/, { error: "must be USER:PASSWORD" }),
+    userAndPassword,
     "`user:password` for digest authentication; nodes made are then that user's alone. The environment's `MANATEE_ZK_DIGEST` keeps it out of the file.",
     "open to all",
+  ),
+  saslDigest: key(
+    userAndPassword,
+    "`user:password` for SASL (DIGEST-MD5), where the servers demand it; nodes made are then that user's alone. The environment's `MANATEE_ZK_SASL` keeps it out of the file.",
+    "none",
   ),
   tls: key(tls, "Connect by TLS.", "plain TCP"),
 });
@@ -79,7 +94,8 @@ const store = z.discriminatedUnion(
         "Milliseconds after which ZooKeeper counts a silent peer as gone.",
         D.sessionTimeoutMs,
       ),
-      digest: key(text.regex(/^[^:]+:.+$/, { error: "must be USER:PASSWORD" }), "As `zkCfg.digest`.", "open to all"),
+      digest: key(userAndPassword, "As `zkCfg.digest`.", "open to all"),
+      saslDigest: key(userAndPassword, "As `zkCfg.saslDigest`.", "none"),
       tls: key(tls, "As `zkCfg.tls`.", "plain TCP"),
     }),
   ],
@@ -176,8 +192,8 @@ const postgres = z.strictObject({
   pgBaseDir: obsolete("Programs are searched for by version; `binDir` names a folder."),
   pgConnectTimeout: obsolete("`healthChkTimeout` bounds opening a connection."),
   replicationTimeout: obsolete("`policy.opsTimeoutMs` bounds the waits inside a change."),
-  snapShotterCfg: obsolete("Peers are copied by base backup."),
-  zfsClientCfg: obsolete("Peers are copied by base backup."),
+  snapShotterCfg: obsolete("`storage` names the dataset; the snapshotter has a file of its own."),
+  zfsClientCfg: obsolete("`storage` names the dataset; snapshots come from the peers' backup servers."),
 });
 
 const policy = z.strictObject({
@@ -201,7 +217,11 @@ const policy = z.strictObject({
     "Forks kept beside the data directory; at the bound the peer waits for an operator (I5).",
     D.policy.forksKeptMax,
   ),
-  suspectMs: key(ms(100, 60_000), "How long silence lasts before it is evidence (D1).", D.policy.suspectMs),
+  suspectMs: key(
+    ms(100, 60_000),
+    "How long silence of a peer lasts before it is evidence (D1) where no stream to it is up, and a standby's before its WAL no longer flows. `peers` has the limits of streams.",
+    D.policy.suspectMs,
+  ),
   opsTimeoutMs: key(ms(500, 600_000), "Bound of each wait inside a change (S1, T1, T2, T3).", D.policy.opsTimeoutMs),
   isolationMs: key(
     ms(500, 600_000),
@@ -218,6 +238,57 @@ const policy = z.strictObject({
     whole(1, 100, "a number"),
     "Peers that must be present before the shard is founded (B1).",
     `${D.policy.bootstrapPeersMin}; 1 with \`oneNodeWriteMode\``,
+  ),
+});
+
+const peers = z.strictObject({
+  heartbeatMs: key(
+    ms(20, 5_000),
+    "Between two beats of the stream to each other sitter. Shorter notices silence sooner and costs more messages; the limits below should be several beats long.",
+    D.peers.heartbeatMs,
+  ),
+  silenceMinMs: key(
+    ms(100, 60_000),
+    "Floor of the limit past which a peer's silence counts (D2). It bounds how soon a vanished or frozen host is taken over; lower takes shorter stalls of a whole host for its death.",
+    D.peers.silenceMinMs,
+  ),
+  silenceMaxMs: key(
+    ms(100, 600_000),
+    "Ceiling of that limit, however uneven the link is. Higher spares failovers on bad links, and makes them later there.",
+    D.peers.silenceMaxMs,
+  ),
+  silenceDeviations: key(
+    z.number().min(1).max(100),
+    "Between floor and ceiling the limit is learned from each link: the usual time between two words, so many standard deviations of it, and two round trips. Fewer is quicker on uneven links, and mistaken more often.",
+    D.peers.silenceDeviations,
+  ),
+  tls: key(
+    z.strictObject({
+      caFile: required(absolutePath, "Certificates (PEM) of the authority that the peers' certificates come from."),
+      certFile: required(absolutePath, "This peer's certificate (PEM)."),
+      keyFile: required(absolutePath, "The private key to it (PEM), readable by its owner only."),
+    }),
+    "Encrypt the streams; the same on all peers. Without it they are authenticated and sealed, but can be read.",
+    "plain TCP",
+  ),
+});
+
+const tags = z.strictObject({
+  nofailover: key(
+    flag,
+    "This peer does not take over by itself, and becomes sync only where nobody else can; `manatee-adm promote` goes before it.",
+    D.tags.nofailover,
+  ),
+  nosync: key(flag, "This peer becomes sync only where nobody else can (S1, T1).", D.tags.nosync),
+  priority: key(
+    whole(-1000, 1000, "a number"),
+    "Of peers that are alike otherwise the one with the higher number is chosen: to found the shard, as sync, as heir of a takeover.",
+    D.tags.priority,
+  ),
+  zone: key(
+    text.regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: "must be a name of letters, digits, _ . and - (64 at most)" }),
+    "Where this peer stands (a room, a data centre): a sync in another zone than the primary's is preferred.",
+    "none",
   ),
 });
 
@@ -251,7 +322,14 @@ export const sitterSchema = z.strictObject({
     "PostgreSQL. The original's name for this section is `postgresMgrCfg`; both are accepted, one of them must be there.",
   ),
   postgresMgrCfg: key(postgres, "The same section under the original's name."),
+  storage: key(
+    storageSection,
+    "Storage that snapshots, under the data directory: a peer whose WAL has forked rolls back instead of being copied. Without it, forks are kept as copies in a plain folder.",
+    "a plain folder",
+  ),
   policy: key(policy, "What the sitter may do by itself; the same on all peers of a shard."),
+  tags: key(tags, "What sets this peer apart when one of several is chosen; each peer has its own."),
+  peers: key(peers, "The streams between the sitters, on the status service's port."),
   healthCheckIntervalMs: key(
     ms(100, 60_000),
     "As `postgres.healthChkInterval`, in our words.",

@@ -17,6 +17,7 @@ export interface StoreSource {
         readonly connStr?: string | undefined;
         readonly opts?: { readonly sessionTimeout?: number | undefined } | undefined;
         readonly digest?: string | undefined;
+        readonly saslDigest?: string | undefined;
         readonly tls?: TlsConfig | undefined;
       }
     | undefined;
@@ -37,6 +38,7 @@ export function storeOf(file: StoreSource, env: Environment): StoreResult {
     connectString: file.zkCfg?.connStr,
     sessionTimeoutMs: file.zkCfg?.opts?.sessionTimeout,
     digest: file.zkCfg?.digest,
+    saslDigest: file.zkCfg?.saslDigest,
     tls: file.zkCfg?.tls,
   };
   const key = file.store === undefined ? "zkCfg.connStr" : "store.connectString";
@@ -56,30 +58,24 @@ export function storeOf(file: StoreSource, env: Environment): StoreResult {
         },
       ],
     };
-  const digest = present(env["MANATEE_ZK_DIGEST"]) ?? zk.digest;
-  if (digest !== undefined && !/^[^:]+:.+$/.test(digest))
-    return {
-      problems: [
-        {
-          key: "MANATEE_ZK_DIGEST",
-          message: "is not of the form USER:PASSWORD",
-          hint: "correct it in the environment",
-        },
-      ],
-    };
+  const problems = ["MANATEE_ZK_DIGEST", "MANATEE_ZK_SASL"]
+    .filter((name) => !/^([^:]+:.+)?$/.test(env[name] ?? ""))
+    .map((key) => ({ key, message: "is not of the form USER:PASSWORD", hint: "correct it in the environment" }));
+  if (problems.length > 0) return { problems };
   return {
     store: {
       kind: "zookeeper",
       connectString,
       sessionTimeoutMs: zk.sessionTimeoutMs ?? DEFAULTS.sessionTimeoutMs,
-      digest,
+      digest: present(env["MANATEE_ZK_DIGEST"]) ?? zk.digest,
+      saslDigest: present(env["MANATEE_ZK_SASL"]) ?? zk.saslDigest,
       tls: zk.tls,
     },
   };
 }
 
 /** With a port for each server (2181); undefined: not a list of servers. */
-export function normalConnectString(given: string): string | undefined {
+function normalConnectString(given: string): string | undefined {
   const match = /^([^/]+)(\/.*)?$/.exec(given.trim());
   const chroot = (match?.[2] ?? "").replace(/\/+$/, "");
   if (!match || !/^(\/[^/\s]+)*$/.test(chroot)) return undefined;

@@ -3,6 +3,7 @@
 import type { Bytes, Ms } from "../base/units.ts";
 import type { Policy } from "../cluster/observation.ts";
 import type { PeerAddress } from "../cluster/state.ts";
+import type { Tags } from "../cluster/tags.ts";
 import type { LogLevel } from "../world/port.ts";
 
 /** Which store, and how it is reached. `local`: the embedded store for one machine, not for production. */
@@ -14,6 +15,8 @@ export type StoreConfig =
       readonly sessionTimeoutMs: Ms;
       /** `user:password`: digest authentication, and the ACL of the nodes made (all rights to that user). undefined: open to all. */
       readonly digest: string | undefined;
+      /** `user:password`: SASL DIGEST-MD5, for servers that demand it, and the ACL of the nodes made. */
+      readonly saslDigest: string | undefined;
       readonly tls: TlsConfig | undefined;
     }
   | {
@@ -25,8 +28,36 @@ export type StoreConfig =
 
 export interface TlsConfig {
   readonly caFile: string;
-  readonly certFile: string;
-  readonly keyFile: string;
+  /** Where the server demands a client's certificate; both or neither. */
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+/** Where the data directory lies: storage that snapshots. */
+export interface StorageConfig {
+  readonly kind: "zfs" | "btrfs" | "directory";
+  /** Of Btrfs and plain folders: the folder below which datasets lie. Of ZFS: empty. */
+  readonly root: string;
+  /** Its folder is the data directory. */
+  readonly dataset: string;
+  /** undefined: `zfs` or `btrfs`, found by PATH. */
+  readonly program: string | undefined;
+  /** What goes before a command that this user may not run. */
+  readonly sudo: readonly string[] | undefined;
+  /** Of the authority behind the backup servers' certificates; undefined: plain TCP. */
+  readonly backupCaFile: string | undefined;
+}
+
+/** How a snapshotter shows that its snapshots can be restored. */
+export interface VerificationConfig {
+  readonly intervalMs: Ms;
+  readonly limitMs: Ms;
+  readonly binDir: string | undefined;
+  readonly superuser: string;
+  readonly sql: readonly string[];
+  readonly amcheck: boolean;
+  /** `NAME=VALUE` */
+  readonly options: readonly string[];
 }
 
 export interface PostgresConfig {
@@ -65,6 +96,18 @@ export interface PostgresConfig {
   readonly freeBytesMin: Bytes;
 }
 
+/** The streams between sitters. */
+export interface PeersConfig {
+  readonly silence: {
+    readonly beatMs: Ms;
+    readonly minMs: Ms;
+    readonly maxMs: Ms;
+    readonly deviations: number;
+  };
+  /** undefined: plain TCP. */
+  readonly tls: { readonly caFile: string; readonly certFile: string; readonly keyFile: string } | undefined;
+}
+
 export interface SitterConfig {
   /** The shard's name, and its path in the store. */
   readonly shard: string;
@@ -72,7 +115,11 @@ export interface SitterConfig {
   readonly self: PeerAddress;
   readonly store: StoreConfig;
   readonly postgres: PostgresConfig;
+  /** undefined: a plain folder. */
+  readonly storage: StorageConfig | undefined;
   readonly policy: Policy;
+  readonly tags: Tags;
+  readonly peers: PeersConfig;
   /** Of the looks without an event (the original's `healthChkInterval`). */
   readonly healthCheckIntervalMs: Ms;
   /** Of one question to a neighbour. */

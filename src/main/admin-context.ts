@@ -10,6 +10,7 @@ import { LOG_LEVELS } from "../config/log-level.ts";
 import { shardStore } from "../shard/shard-store.ts";
 import type { LogLevel, World } from "../world/port.ts";
 import { realClock, realRandom, realTimers } from "../world/real/clock.ts";
+import { realCrypto } from "../world/real/crypto.ts";
 import { realFiles } from "../world/real/files.ts";
 import { realLog } from "../world/real/log.ts";
 import { realNetwork } from "../world/real/network.ts";
@@ -24,6 +25,7 @@ export function adminContext(name: string): AdminContext {
     timers: realTimers,
     random: realRandom,
     network: realNetwork,
+    crypto: realCrypto,
     files: realFiles,
     // The standard output is for what was asked.
     log: realLog({ name, level: levelOf(process.env["LOG_LEVEL"]), descriptor: STANDARD_ERROR }),
@@ -35,6 +37,8 @@ export function adminContext(name: string): AdminContext {
     version: packageVersion(),
     author: `${name} of ${userName()} on ${hostname()}`,
     coordination: async (store) => (await import("./coordination-of.ts")).coordinationOf(store, world),
+    forks: async (config) => (await import("./kept-forks-of.ts")).keptForksOf(config, world),
+    backups: async (config) => (await import("./peer-snapshots.ts")).peerBackups(config, world),
     shardStore: (session, path) => shardStore({ session, path, clock: world.clock, log: world.log }),
   };
 }

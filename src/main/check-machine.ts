@@ -3,12 +3,16 @@
 import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { explainError, ManateeError } from "../base/errors.ts";
+import { formatTags } from "../cluster/tags.ts";
 import type { SitterConfig } from "../config/types.ts";
+import { peerTls } from "./peer-tls.ts";
+import { realTimers } from "../world/real/clock.ts";
+import { storageOf } from "./storage-of.ts";
 import { findBinaries } from "../postgres/real/binaries.ts";
 
 /** Prints its findings; true if nothing stands in the way. */
 export async function checkMachine(config: SitterConfig): Promise<boolean> {
-  const { self, store, postgres, stateDir, policy } = config;
+  const { self, store, postgres, stateDir, policy, tags } = config;
   say("peer", self.id);
   say("zone", self.zoneId);
   say("shard", `${config.shard} (${config.shardPath})`);
@@ -22,13 +26,57 @@ export async function checkMachine(config: SitterConfig): Promise<boolean> {
   say("status", `http://${config.statusHost}:${config.statusPort}/`);
   say("data", `${postgres.dataDir}${existsSync(postgres.dataDir) ? "" : " (does not exist yet)"}`);
   say("policy", JSON.stringify(policy));
+  say("tags", formatTags(tags) || "none");
   const results = [
     await checkBinaries(config),
     checkFolder("dataDir", postgres.dataDir),
     checkFolder("stateDir", stateDir),
     checkUser(postgres.dataDir),
+    checkStreams(config),
+    await checkStorage(config),
   ];
   return results.every(Boolean);
+}
+
+async function checkStorage({ storage: section, postgres }: SitterConfig): Promise<boolean> {
+  if (section === undefined) {
+    say("storage", "a plain folder: forks are kept as copies");
+    return true;
+  }
+  const storage = storageOf(section, realTimers);
+  const { dataset, kind } = section;
+  try {
+    const found = await storage.look(dataset);
+    const { atomic, shared, resume } = await storage.capabilities();
+    const lacks = [
+      ...(atomic ? [] : ["snapshots of a running server"]),
+      ...(shared ? [] : ["copies that share blocks"]),
+      ...(resume ? [] : ["resumable streams"]),
+    ];
+    const without = lacks.length === 0 ? "" : `, without ${lacks.join(", ")}`;
+    say("storage", `${storage.description}, dataset ${dataset}${without}`);
+    if (found === undefined && kind !== "zfs") say("dataset", `${dataset} is made when the sitter starts`);
+    else if (found === undefined)
+      return complainFalse(
+        `there is no dataset ${dataset}`,
+        `create it: zfs create -o mountpoint=${postgres.dataDir} ${dataset}`,
+      );
+    if (found && found.folder !== postgres.dataDir)
+      return complainFalse(
+        `${dataset} is mounted at ${found.folder}, and the data directory is ${postgres.dataDir}`,
+        kind !== "zfs"
+          ? `make them the same: set postgres.dataDir to ${found.folder}`
+          : `make them the same: zfs set mountpoint=${postgres.dataDir} ${dataset}`,
+      );
+    return true;
+  } catch (error) {
+    return complainFalse(explainError(error), error instanceof ManateeError ? error.hint : "see the message");
+  }
+}
+
+function complainFalse(message: string, hint: string): false {
+  complain(message, hint);
+  return false;
 }
 
 async function checkBinaries({ postgres }: SitterConfig): Promise<boolean> {
@@ -41,6 +89,19 @@ async function checkBinaries({ postgres }: SitterConfig): Promise<boolean> {
     say("PostgreSQL", `${found.version} in ${found.binDir} (${found.source})`);
     if (found.rewind === undefined)
       process.stderr.write("warning: this PostgreSQL has no pg_rewind: a peer that has forked is copied in full\n");
+    return true;
+  } catch (error) {
+    complain(explainError(error), error instanceof ManateeError ? error.hint : "see the message");
+    return false;
+  }
+}
+
+function checkStreams(config: SitterConfig): boolean {
+  const { beatMs, minMs, maxMs } = config.peers.silence;
+  const how = config.peers.tls ? "TLS" : "plain TCP, sealed";
+  say("streams", `${how}; a beat each ${beatMs} ms, silence counts after ${minMs} to ${maxMs} ms`);
+  try {
+    peerTls(config);
     return true;
   } catch (error) {
     complain(explainError(error), error instanceof ManateeError ? error.hint : "see the message");

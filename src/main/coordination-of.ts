@@ -6,13 +6,14 @@ import type { Coordination } from "../coordination/port.ts";
 import { zookeeper } from "../coordination/zookeeper/driver.ts";
 import type { World } from "../world/port.ts";
 
-export function coordinationOf(store: StoreConfig, world: Omit<World, "network" | "files">): Coordination {
+export function coordinationOf(store: StoreConfig, world: Omit<World, "network" | "files" | "crypto">): Coordination {
   const { log, clock, timers, random } = world;
   if (store.kind === "local") return localStore({ directory: store.directory, log, clock, timers, random });
-  const { connectString, digest, tls } = store;
+  const { connectString, digest, saslDigest, tls } = store;
   return zookeeper({
     connectString,
     ...(digest !== undefined && { digest }),
+    ...(saslDigest !== undefined && { saslDigest }),
     ...(tls && { tls }),
     log,
     clock,

@@ -1,21 +1,24 @@
 // manatee-sitter: reads the configuration, makes the concrete drivers, hands them to the sitter, and turns signals into its methods.
 
-import { readFileSync } from "node:fs";
-import { Command } from "commander";
 import { explainError, ManateeError } from "../base/errors.ts";
 import { decide } from "../cluster/decide.ts";
-import { formatProblem } from "../config/problems.ts";
 import { readSitterConfig } from "../config/read-sitter.ts";
 import type { SitterConfig } from "../config/types.ts";
+import { placesOf } from "../postgres/real/places.ts";
 import { realPostgres } from "../postgres/real/server.ts";
 import { Sitter } from "../sitter/sitter.ts";
 import { type Listening, listen } from "../status/listen.ts";
 import { statusService } from "../status/service.ts";
-import type { Log, LogLevel, World } from "../world/port.ts";
-import { takeLock } from "../world/real/lock.ts";
+import type { Log, World } from "../world/port.ts";
+import { type HeldLock, takeLock } from "../world/real/lock.ts";
+import { networkWith } from "../world/real/network.ts";
+import { acceptStreams, type PeerTls } from "../world/real/streams.ts";
 import { realWorld } from "../world/real/world.ts";
 import { checkMachine } from "./check-machine.ts";
+import { peerTls } from "./peer-tls.ts";
 import { coordinationOf } from "./coordination-of.ts";
+import { type Arguments, crashWithLastWords, levelFor, readArguments, readConfigFile } from "./service-process.ts";
+import { postgresStorage } from "./storage-of.ts";
 import { shardStore } from "../shard/shard-store.ts";
 
 const EXIT_FAILED = 1;
@@ -34,27 +37,28 @@ Environment:
 Signals:
   SIGTERM, SIGINT  leave in order: the election, the session, then stop PostgreSQL
   SIGUSR2          leave PostgreSQL running and the session open, for a sitter that starts again soon
-  SIGHUP           read the policy and the operator's own PostgreSQL files again; what else changed counts from the next start on
+  SIGHUP           read policy, tags and the operator's own PostgreSQL files again; what else changed counts from the next start on
   SIGKILL          is survived: PostgreSQL goes on, and the next sitter adopts it`;
-
-interface Arguments {
-  readonly file: string;
-  readonly verbosity: number;
-  readonly check: boolean;
-}
 
 /** Ends with the process's exit status. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const args = readArguments(argv);
+  const args = readArguments(argv, {
+    name: "manatee-sitter",
+    description:
+      "Keeps one peer of a PostgreSQL shard: runs its PostgreSQL, and decides with the other peers who is primary.",
+    help: HELP,
+    file: process.env["MANATEE_SITTER_CONFIG"],
+  });
   if (args === undefined) return EXIT_USAGE;
   if (process.getuid?.() === 0 && !args.check) return refuseRoot(args);
-  const config = readConfig(args.file, { explain: true });
+  const config = readAtStart(args.file);
   if (!config) return EXIT_FAILED;
   if (args.check) return (await checkMachine(config)) ? 0 : EXIT_FAILED;
-  const world = realWorld({ name: "manatee-sitter", level: levelOf(config, args.verbosity) });
-  crashWithLastWords(world.log);
+  const world = realWorld({ name: "manatee-sitter", level: levelFor(args.verbosity, config.logLevel) });
+  crashWithLastWords(world.log, "sitter");
   try {
-    await runSitter(config, args, world);
+    const tls = peerTls(config);
+    await runSitter(config, args, { ...world, network: networkWith(tls) }, tls);
     return 0;
   } catch (error) {
     const known =
@@ -64,13 +68,16 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function runSitter(config: SitterConfig, args: Arguments, world: World): Promise<void> {
-  const lock = takeLock(`${config.stateDir}/lock`);
+async function runSitter(config: SitterConfig, args: Arguments, world: World, tls: PeerTls | undefined): Promise<void> {
+  const locks: HeldLock[] = [];
   let listening: Listening | undefined;
   try {
+    for (const path of lockFiles(config)) locks.push(await takeLock(path));
     const { clock, timers, random, log } = world;
     const { shard, self } = config;
-    const postgres = realPostgres({ config: config.postgres, shard, self, log, clock, timers, random });
+    const secretFile = config.postgres.replicationPasswordFile;
+    const storage = config.storage && postgresStorage(config.storage, world, secretFile);
+    const postgres = realPostgres({ config: config.postgres, shard, self, log, clock, timers, random, storage });
     const sitter = new Sitter({
       config,
       world,
@@ -79,12 +86,21 @@ async function runSitter(config: SitterConfig, args: Arguments, world: World): P
       postgres,
       decide,
     });
-    listening = await listen(statusService(sitter), { host: config.statusHost, port: config.statusPort });
-    await untilSignalled(sitter, () => readConfig(args.file, { explain: false, log }));
+    listening = await listen(statusService(sitter), {
+      host: config.statusHost,
+      port: config.statusPort,
+      streams: (server) => acceptStreams(server, tls, (stream) => sitter.acceptStream(stream)),
+    });
+    await untilSignalled(sitter, () => readOnHangup(args.file, log));
   } finally {
     await listening?.close();
-    lock.release();
+    for (const lock of locks) lock.release();
   }
+}
+
+/** One sitter for one data directory, and one for one session's ticket, whatever their files say. */
+function lockFiles({ stateDir, postgres }: SitterConfig): readonly string[] {
+  return [...new Set([`${placesOf(postgres).own}/lock`, `${stateDir}/lock`])];
 }
 
 async function untilSignalled(sitter: Sitter, readAgain: () => SitterConfig | undefined): Promise<void> {
@@ -112,31 +128,6 @@ async function untilSignalled(sitter: Sitter, readAgain: () => SitterConfig | un
   }
 }
 
-function readArguments(argv: readonly string[]): Arguments | undefined {
-  const command = new Command("manatee-sitter")
-    .description(
-      "Keeps one peer of a PostgreSQL shard: runs its PostgreSQL, and decides with the other peers who is primary.",
-    )
-    .option("-f, --file <CONFIG>", "configuration file (JSON)", process.env["MANATEE_SITTER_CONFIG"])
-    .option("-v, --verbose", "log more; repeat for still more", (_: string, count: number) => count + 1, 0)
-    .option("--check", "say what the configuration means and whether this machine fits it, and end")
-    .addHelpText("after", HELP)
-    .allowExcessArguments(false)
-    .exitOverride();
-  try {
-    command.parse([...argv], { from: "user" });
-  } catch (error) {
-    if ((error as { exitCode?: number }).exitCode === 0) process.exit(0);
-    return undefined;
-  }
-  const options = command.opts<{ file?: string; verbose: number; check?: boolean }>();
-  if (options.file === undefined) {
-    process.stderr.write(`option is required: --file\n\n${command.helpInformation()}`);
-    return undefined;
-  }
-  return { file: options.file, verbosity: options.verbose, check: options.check ?? false };
-}
-
 function refuseRoot({ file }: Arguments): number {
   process.stderr.write(
     `manatee-sitter: must not run as root: PostgreSQL refuses to, and the files would be root's\n` +
@@ -145,40 +136,18 @@ function refuseRoot({ file }: Arguments): number {
   return EXIT_FAILED;
 }
 
-function readConfig(file: string, { explain, log }: { explain: boolean; log?: Log }): SitterConfig | undefined {
-  const complain = (line: string) =>
-    log ? log.error("configuration not taken", { error: line }) : process.stderr.write(`${line}\n`);
-  let json: string;
-  try {
-    json = readFileSync(file, "utf8");
-  } catch (error) {
-    complain(`${file}: cannot be read: ${explainError(error)}`);
-    return undefined;
-  }
-  const result = readSitterConfig({ json, env: process.env, file });
-  if (result.kind === "invalid") {
-    for (const problem of result.problems) complain(formatProblem(file, problem));
-    return undefined;
-  }
-  if (explain)
-    for (const { key, message } of result.warnings) process.stderr.write(`${file}: warning: ${key} ${message}\n`);
-  return result.config;
+/** With its warnings, for whoever starts it. */
+function readAtStart(file: string): SitterConfig | undefined {
+  const result = readConfigFile(file, (json) => readSitterConfig({ json, env: process.env, file }));
+  for (const { key, message } of result?.warnings ?? []) process.stderr.write(`${file}: warning: ${key} ${message}\n`);
+  return result?.config;
 }
 
-function levelOf(config: SitterConfig, verbosity: number): LogLevel {
-  if (verbosity === 0) return config.logLevel;
-  return verbosity === 1 ? "debug" : "trace";
-}
-
-/** Programmer errors end the process: PostgreSQL goes on without it, and a sitter that starts afresh is better than a confused one. */
-function crashWithLastWords(log: Log): void {
-  const crash = (error: unknown) => {
-    log.error("sitter crashed", {
-      error: explainError(error),
-      stack: error instanceof Error ? error.stack : undefined,
-    });
-    process.exit(EXIT_FAILED);
-  };
-  process.on("unhandledRejection", crash);
-  process.on("uncaughtException", crash);
+/** On SIGHUP. What is wrong with the file goes into the log, and nothing is taken from it. */
+function readOnHangup(file: string, log: Log): SitterConfig | undefined {
+  return readConfigFile(
+    file,
+    (json) => readSitterConfig({ json, env: process.env, file }),
+    (line) => log.error("configuration not taken", { error: line }),
+  )?.config;
 }

@@ -4,9 +4,9 @@
 import type { Ms } from "../base/units.ts";
 import type { Clock, Timers } from "../world/port.ts";
 
-const BEAT_MS = 500;
-/** Beyond the beat. Collections of garbage and busy machines stay below; any evidence that counts takes longer. */
-const STALL_MS = 1_000;
+const BEAT_MS = 200;
+/** Beyond the beat. Collections of garbage stay below; silence that counts lasts longer (`peers.silenceMinMs`), and is asked about twice. */
+const STALL_MS = 400;
 
 export class StallDetector {
   readonly #clock: Clock;

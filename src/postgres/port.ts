@@ -1,4 +1,4 @@
-// PostgreSQL of one peer, as the sitter sees it. Drivers: real/ and simulated/; one contract suite holds both to the same behaviour.
+// PostgreSQL of one peer, as the sitter sees it. Driver: real/. The simulation has a model of its own (simulation/).
 
 import type { PostgresAction } from "../cluster/decision.ts";
 import type { PostgresObservation, PostgresSettings } from "../cluster/observation.ts";
@@ -10,15 +10,16 @@ import type { PostgresReport } from "../status/report.ts";
  */
 export interface PostgresServer {
   /**
-   * Looks afresh, by *opening* a connection where a server runs. Bounded (`probeLimitMs` of the configuration); never rejects
-   * for what the server does: a server that does not answer is `unresponsive`.
+   * Looks afresh, where a server runs over a connection that was *opened* half a second ago at most: one that is open says nothing of a postmaster. Bounded
+   * (by `probeLimitMs` of the configuration); never rejects for what the server does: a server that does not answer is `unresponsive`.
    */
   observe(): Promise<PostgresObservation>;
 
   /**
    * Makes the running server's settings these: writes our files, reloads, and checks that they are in force (not: that each
    * walsender has applied them; that is seen in `syncPriority`). Does nothing where they are already. Also takes in changes of
-   * the operator's own files. Errors: `PG_SETTING_OVERRIDDEN`, `PG_NOT_RUNNING`, `PG_UNRESPONSIVE`.
+   * the operator's own files; a mistake in them is told (`PG_CONF_REJECTED`, `PG_HBA_REJECTED`) and done without: it is no reason to fail. Errors:
+   * `PG_SETTING_OVERRIDDEN`, `PG_NOT_RUNNING`, `PG_UNRESPONSIVE`.
    */
   applySettings(settings: PostgresSettings, peers: readonly ReplicationPeer[]): Promise<void>;
 

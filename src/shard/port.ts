@@ -55,8 +55,8 @@ export interface ShardStore {
     signal?: AbortSignal;
   }): Promise<WriteOutcome>;
 
-  /** Oldest first. `limit`: the newest so many. */
-  readHistory(options?: { limit?: number; signal?: AbortSignal }): Promise<readonly HistoryEntry[]>;
+  /** Oldest first. `limit`: the newest so many. `above`: only those of a greater sequence. */
+  readHistory(options?: { limit?: number; above?: number; signal?: AbortSignal }): Promise<readonly HistoryEntry[]>;
 
   /** Deletes the oldest entries beyond `keep`, a bounded number at a time. */
   trimHistory(options: { keep: number }): Promise<number>;

@@ -179,9 +179,13 @@ class Store implements ShardStore {
     );
   }
 
-  async readHistory(options?: { limit?: number; signal?: AbortSignal }): Promise<readonly HistoryEntry[]> {
-    const { limit, signal } = options ?? {};
-    const all = await this.#historyNames(signal);
+  async readHistory(options?: {
+    limit?: number;
+    above?: number;
+    signal?: AbortSignal;
+  }): Promise<readonly HistoryEntry[]> {
+    const { limit, above = -1, signal } = options ?? {};
+    const all = (await this.#historyNames(signal)).filter(({ sequence }) => sequence > above);
     const wanted = limit === undefined ? all : all.slice(Math.max(0, all.length - limit));
     const entries: HistoryEntry[] = [];
     for (let at = 0; at < wanted.length; at += READS_AT_ONCE) {

@@ -5,6 +5,7 @@ import { explainError, ManateeError } from "../base/errors.ts";
 import { formatLsn, type Lsn } from "../base/lsn.ts";
 import { encodeState } from "../cluster/codec.ts";
 import type { Action, Decision, PostgresAction, StoreAction } from "../cluster/decision.ts";
+import { sameNames } from "../cluster/desired-postgres.ts";
 import { checkTransition } from "../cluster/invariants.ts";
 import type { Observation, PostgresSettings, ServerObservation } from "../cluster/observation.ts";
 import { membersOf } from "../cluster/state.ts";
@@ -25,6 +26,8 @@ export class Executor {
   readonly #backoff = new Backoff();
   /** From where replication is admitted, as last applied; undefined: not known to be in force. */
   #appliedPeers: string | undefined;
+  /** By the decision that is being applied. */
+  #done = false;
 
   constructor(options: { postgres: PostgresServer; store: StoreSide; rebuild: RebuildRequest; world: World }) {
     this.#postgres = options.postgres;
@@ -38,7 +41,9 @@ export class Executor {
     this.#appliedPeers = undefined;
   }
 
-  async apply(decision: Decision, observation: Observation): Promise<void> {
+  /** Whether something was done, which shows when PostgreSQL is looked at again. */
+  async apply(decision: Decision, observation: Observation): Promise<boolean> {
+    this.#done = false;
     const peers = replicationPeers(observation);
     // What was decided while cut off says nothing about the election.
     if (observation.store.connection.kind === "connected") this.#store.announce(decision.announce);
@@ -47,6 +52,7 @@ export class Executor {
     const inForce = await this.#applySettings(decision.settings, observation.postgres.server, peers);
     if (decision.action) await this.#act(decision.action, { observation, inForce, peers });
     await this.#remember(observation);
+    return this.#done;
   }
 
   /** Whether the action may follow. A server that isn't running has no settings: what it gets at its start stands in that action. */
@@ -133,6 +139,7 @@ export class Executor {
       return false;
     }
     this.#backoff.succeeded(kind);
+    if (kind !== REMEMBER) this.#done = true;
     log[kind === REMEMBER ? "debug" : "info"]("action", {
       action: kind,
       ...fields,
@@ -147,10 +154,8 @@ function sameSettings(
   server: Extract<ServerObservation, { kind: "primary" | "standby" }>,
 ): boolean {
   const { syncNames, gate, upstream } = server.settings;
-  const sameNames =
-    syncNames.length === wanted.syncNames.length && syncNames.every((name, i) => name === wanted.syncNames[i]);
   const sameUpstream = server.kind === "primary" || upstream?.id === wanted.upstream?.id;
-  return sameNames && gate === wanted.gate && sameUpstream;
+  return sameNames(syncNames, wanted.syncNames) && gate === wanted.gate && sameUpstream;
 }
 
 /** All that are or may become peers of the shard, in a fixed order, so that the files change only when they do. */

@@ -1,4 +1,4 @@
-// Bounds for calls that may hang.
+// Bounds for calls that may hang: at the limit the caller goes on without an answer.
 
 import type { Ms } from "../base/units.ts";
 import type { Timers } from "../world/port.ts";

@@ -1,6 +1,7 @@
 // The registrar node: service discovery (DNS servers, manatee-stat) reads there which peer is primary. It is ephemeral, so that it can't
 // outlive this sitter, and taken away as soon as this peer is not primary, or not open, any more.
 
+import { registrarPath } from "../shard/registrar-path.ts";
 import { explainError } from "../base/errors.ts";
 import type { Ms } from "../base/units.ts";
 import type { Observation } from "../cluster/observation.ts";
@@ -85,12 +86,6 @@ export class Registrar {
     const outcome = await session.write([{ kind: "delete", path: this.#path, version: there.version }]);
     return outcome.kind === "yes";
   }
-}
-
-/** `1.moray.bh1.joyent.us` → `/us/joyent/bh1/moray/1/pg` */
-export function registrarPath(shard: string): string {
-  const labels = shard.split(".").filter((label) => label !== "");
-  return `/${[...labels].reverse().join("/")}/pg`;
 }
 
 function servesAsPrimary({ self, store, postgres }: Observation): boolean {

@@ -11,18 +11,20 @@ import { PeerWatch } from "../peers/peer-watch.ts";
 import type { PostgresServer } from "../postgres/port.ts";
 import type { ShardStore } from "../shard/port.ts";
 import { buildReport } from "../status/build-report.ts";
-import type { PeerReport, PostgresReport } from "../status/report.ts";
+import type { JournalEntry, PeerReport, PostgresReport } from "../status/report.ts";
 import type { StatusSource } from "../status/service.ts";
-import type { World } from "../world/port.ts";
+import type { ByteStream, World } from "../world/port.ts";
 import { Bell } from "./bell.ts";
 import { doubtsAbout, otherPeers } from "./doubts.ts";
 import { Executor } from "./execute.ts";
+import { Journal } from "./journal.ts";
 import { HistoryTrimmer } from "./history-trimmer.ts";
 import { checkIdentity } from "./identity.ts";
 import { pause, withLimit } from "./limit.ts";
 import { RebuildRequest } from "./rebuild-request.ts";
 import { Registrar } from "./registrar.ts";
 import { StoreSide } from "./store-side.ts";
+import { statementOf } from "./statement.ts";
 import { Story } from "./story.ts";
 import { TicketFile } from "./ticket.ts";
 
@@ -56,6 +58,7 @@ export class Sitter implements StatusSource {
   readonly #trimmer: HistoryTrimmer;
   #config: SitterConfig;
   #memory: Memory = NEW_MEMORY;
+  readonly #journal: Journal;
   #last: { readonly observation: Observation; readonly decision: Decision } | undefined;
   #postgresReport: PostgresReport | undefined;
   #roundEndedAt: Ms;
@@ -63,7 +66,9 @@ export class Sitter implements StatusSource {
   #fatal: { readonly error: unknown } | undefined;
   #running: Promise<void> | undefined;
 
-  constructor({ config, world, coordination, makeShardStore, postgres, decide }: SitterOptions) {
+  constructor({ config, world: outside, coordination, makeShardStore, postgres, decide }: SitterOptions) {
+    this.#journal = new Journal(outside.clock);
+    const world = { ...outside, log: this.#journal.keep(outside.log) };
     this.#config = config;
     this.#world = world;
     this.#postgres = postgres;
@@ -87,6 +92,9 @@ export class Sitter implements StatusSource {
     });
     this.#peers = new PeerWatch({
       world,
+      self: { shard: config.shard, id: config.self.id, run: this.#run },
+      secret: () => firstLine(world, config.postgres.replicationPasswordFile),
+      silence: config.peers.silence,
       intervalMs: config.healthCheckIntervalMs,
       limitMs: config.peerProbeLimitMs,
       onChange,
@@ -111,6 +119,11 @@ export class Sitter implements StatusSource {
    */
   async stop({ postgres }: { postgres: "leave" | "fast" }): Promise<void> {
     this.#stopping = true;
+    if (this.#last) {
+      const { observation, decision } = this.#last;
+      const leaving = postgres === "fast" ? "host" : "sitter";
+      this.#peers.say({ ...statementOf(observation, decision), leaving });
+    }
     this.#bell.ring();
     const ended = this.#running?.catch(() => undefined) ?? Promise.resolve();
     await withLimit({ limitMs: ROUND_LIMIT_AT_STOP_MS, timers: this.#world.timers }, () => ended);
@@ -124,12 +137,13 @@ export class Sitter implements StatusSource {
     this.#world.log.info("sitter stopped", { postgres });
   }
 
-  /** Takes over the policy of that configuration, and has PostgreSQL's settings and the operator's files applied again. */
+  /** Takes over policy and tags of that configuration and how often it looks, and has PostgreSQL's settings and the operator's files applied again. */
   reload(config: SitterConfig): void {
-    this.#config = { ...this.#config, policy: config.policy, healthCheckIntervalMs: config.healthCheckIntervalMs };
+    const { policy, tags, healthCheckIntervalMs } = config;
+    this.#config = { ...this.#config, policy, tags, healthCheckIntervalMs };
     this.#postgres.takeInFiles();
     this.#executor.applyAgain();
-    this.#world.log.info("configuration taken again", { policy: config.policy });
+    this.#world.log.info("configuration taken again", { policy, tags });
     this.#bell.ring();
   }
 
@@ -147,6 +161,15 @@ export class Sitter implements StatusSource {
     });
   }
 
+  journal(between: { fromWallMs: number; toWallMs: number }): readonly JournalEntry[] {
+    return this.#journal.entries(between);
+  }
+
+  /** A stream that another sitter has opened to this one. */
+  acceptStream(stream: ByteStream): void {
+    this.#peers.accept(stream);
+  }
+
   roundAgeMs(): Ms {
     return this.#world.clock.now() - this.#roundEndedAt;
   }
@@ -159,7 +182,7 @@ export class Sitter implements StatusSource {
       await this.#store.open();
       while (!this.#stopping) {
         const began = clock.now();
-        const { lookAgainAfterMs } = await this.#round();
+        const lookAgainAfterMs = await this.#round();
         if (this.#fatal) throw this.#fatal.error;
         await this.#bell.wait(Math.min(lookAgainAfterMs, this.#config.healthCheckIntervalMs));
         const early = began + ROUND_INTERVAL_MIN_MS - clock.now();
@@ -170,7 +193,8 @@ export class Sitter implements StatusSource {
     }
   }
 
-  async #round(): Promise<Decision> {
+  /** When to look again: what was done shows at once. */
+  async #round(): Promise<Ms> {
     const observation = this.#observe(await this.#postgres.observe());
     this.#noticeDoubts(observation);
     const decision = this.#decide(observation, this.#memory);
@@ -178,18 +202,19 @@ export class Sitter implements StatusSource {
     this.#story.tellObservation(observation);
     this.#story.tellDecision(decision, observation);
     this.#last = { observation, decision };
+    this.#peers.say(statementOf(observation, decision));
     void this.#refreshReport();
-    await this.#executor.apply(decision, observation);
+    const done = await this.#executor.apply(decision, observation);
     const session = this.#store.connected ? this.#store.session : undefined;
     this.#registrar?.follow(observation, session);
     this.#trimmer.follow(observation, session && this.#store.shard);
     this.#roundEndedAt = this.#world.clock.now();
-    return decision;
+    return done ? 0 : decision.lookAgainAfterMs;
   }
 
   #observe(postgres: PostgresObservation): Observation {
     const { clock, random } = this.#world;
-    const { self, policy, shard } = this.#config;
+    const { self, policy, tags, shard } = this.#config;
     const store = this.#store.observe();
     this.#peers.follow(otherPeers({ self, store }));
     this.#rebuild.notice(postgres);
@@ -201,6 +226,7 @@ export class Sitter implements StatusSource {
       shard,
       self,
       policy,
+      tags,
       store,
       postgres,
       peers: this.#peers.evidence(),
@@ -226,4 +252,10 @@ export class Sitter implements StatusSource {
     this.#fatal ??= { error };
     this.#bell.ring();
   }
+}
+
+/** Of a file that may not be there yet. */
+async function firstLine(world: World, path: string): Promise<string | undefined> {
+  const line = (await world.files.read(path))?.split("\n")[0]?.trim();
+  return line === "" ? undefined : line;
 }

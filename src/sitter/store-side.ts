@@ -106,13 +106,13 @@ export class StoreSide {
   write(action: StoreAction): void {
     const shard = this.#current?.shard;
     if (!shard || !this.connected) return this.notSent(action);
-    this.#lastWrite = { version: action.version ?? 0, token: action.token, outcome: "sent" };
+    this.#lastWrite = { token: action.token, outcome: "sent" };
     void this.#write(shard, action);
   }
 
   /** That write was decided on and given up before anything was sent: nothing of it happened, nor will. */
   notSent(action: StoreAction): void {
-    this.#lastWrite = { version: action.version ?? 0, token: action.token, outcome: "no" };
+    this.#lastWrite = { token: action.token, outcome: "no" };
   }
 
   /** Deletes this peer's election node and ends the session, so that others need not wait for its time. Bounded, never rejects. */

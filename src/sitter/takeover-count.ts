@@ -6,12 +6,14 @@ import type { ShardStore } from "../shard/port.ts";
 import type { World } from "../world/port.ts";
 
 const HOUR_MS = 3_600_000;
-/** Each takeover writes two or three entries, with a few of joins and leaves between. */
+/** Each takeover writes two or three entries, with a few of joins and leaves between. Read at the first time; then those that are new. */
 const ENTRIES_READ = 60;
 
 export class TakeoverCount {
   readonly #world: World;
   #wallMsByGeneration = new Map<number, number>();
+  /** Of the newest entry that was read. */
+  #sequence = -1;
   /** Of the state when the history was last read, and of the newest one known. */
   #generation: number | undefined;
   #newest: number | undefined;
@@ -36,11 +38,14 @@ export class TakeoverCount {
     this.#reading = true;
     const generation = this.#newest;
     try {
-      const entries = await store.readHistory({ limit: ENTRIES_READ });
+      // Each generation comes with an entry of its own: where there is none, the history began anew.
+      const fresh = await store.readHistory({ limit: ENTRIES_READ, above: this.#sequence });
+      const entries = fresh.length > 0 ? fresh : await store.readHistory({ limit: ENTRIES_READ });
       const takeovers = entries.flatMap(({ state, writtenWallMs }) =>
         state?.rule === "T1" ? [[state.generation, writtenWallMs] as const] : [],
       );
-      this.#wallMsByGeneration = new Map(takeovers);
+      this.#wallMsByGeneration = new Map([...this.#wallMsByGeneration, ...takeovers].slice(-ENTRIES_READ));
+      this.#sequence = entries.at(-1)?.sequence ?? -1;
       this.#generation = generation;
     } catch (error) {
       this.#world.log.debug("history not read", { error: explainError(error) });

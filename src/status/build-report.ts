@@ -47,7 +47,8 @@ export function buildReport(known: {
       connected: store.connection.kind === "connected",
       sinceMs: Math.round(now - store.connection.since),
       evaluationOnly,
-      openToAll: config.store.kind === "zookeeper" ? config.store.digest === undefined : null,
+      openToAll:
+        config.store.kind === "zookeeper" ? (config.store.digest ?? config.store.saslDigest) === undefined : null,
     },
     postgres,
     silent,

@@ -9,12 +9,25 @@ export interface Listening {
   close(): Promise<void>;
 }
 
+/** Has the streams that are opened at that server taken; returns how to end all of them. */
+export type AcceptStreams = (server: ServerType) => () => void;
+
 /** `port` 0: any. @throws `STATUS_PORT_UNUSABLE` */
-export function listen(app: Hono, { host, port }: { host: string; port: number }): Promise<Listening> {
+export function listen(
+  app: Hono,
+  { host, port, streams }: { host: string; port: number; streams?: AcceptStreams },
+): Promise<Listening> {
   return new Promise((resolve, reject) => {
     const server: ServerType = serve({ fetch: app.fetch, hostname: host, port }, (address) =>
-      resolve({ port: address.port, close: () => close(server) }),
+      resolve({
+        port: address.port,
+        close: () => {
+          endStreams?.();
+          return close(server);
+        },
+      }),
     );
+    const endStreams = streams?.(server);
     server.on("error", (cause: Error) =>
       reject(
         new ManateeError({

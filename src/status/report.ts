@@ -22,7 +22,7 @@ export interface PeerReport {
     readonly openToAll: boolean | null;
   };
   readonly postgres: PostgresReport;
-  /** Peers that are silent for this one, with since how long (D2's second witness). */
+  /** Peers that are silent for this one, and for how long (D2's second witness). */
   readonly silent: readonly { readonly id: string; readonly forMs: number }[];
   /** The durable copy of the last document that this peer saw (B1); null: it has none. For `manatee-adm state restore`. */
   readonly lastDocument?: { readonly version: number; readonly json: string } | null;
@@ -64,4 +64,12 @@ export interface PostgresReport {
   readonly cancelledWaits: number;
   /** Settings that are not as they must be. */
   readonly warnings: readonly string[];
+}
+
+/** A line of a sitter's log, as it keeps the last ones (GET /journal). */
+export interface JournalEntry {
+  /** By that machine's wall clock. */
+  readonly wallMs: number;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
 }

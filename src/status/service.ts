@@ -2,11 +2,13 @@
 // a PostgreSQL or a store that hangs does not make it slow.
 
 import { Hono } from "hono";
-import type { PeerReport } from "./report.ts";
+import type { JournalEntry, PeerReport } from "./report.ts";
 
 export interface StatusSource {
   /** undefined: nothing was observed yet. Never waits. */
   report(): PeerReport | undefined;
+  /** By the wall clock, both ends included; oldest first. */
+  journal(between: { readonly fromWallMs: number; readonly toWallMs: number }): readonly JournalEntry[];
   /** Since the sitter's last look was complete. */
   roundAgeMs(): number;
 }
@@ -18,9 +20,13 @@ const ROUTES = {
   "/": "this list",
   "/ping": "200 if PostgreSQL is healthy, else 503",
   "/state": "what this sitter knows, decides and waits for",
-  "/restore": "the restore under way, or null",
+  "/restore": "the copy or roll-back under way, or null",
+  "/journal": "the last lines of the log; ?from=MS&to=MS since the epoch",
   "/live": "200 if the sitter itself goes on, else 503",
 };
+
+/** Jobs that put other content in the place of this peer's. */
+const RESTORES: ReadonlySet<string> = new Set(["copy", "rewind", "roll-back"]);
 
 const NOTHING_YET = "nothing was observed yet: the sitter is starting";
 
@@ -37,8 +43,17 @@ export function statusService(source: StatusSource): Hono {
     const report = source.report();
     return report ? c.json(report) : c.json({ error: NOTHING_YET }, 503);
   });
-  // A base backup is told in /state (postgres.job); restores from snapshots have jobs at backup servers.
-  app.get("/restore", (c) => c.json({ restore: null }));
+  app.get("/restore", (c) => {
+    const job = source.report()?.postgres.job;
+    return c.json({ restore: job && RESTORES.has(job.kind) ? job : null });
+  });
+  app.get("/journal", (c) => {
+    const at = (name: string, otherwise: number) => {
+      const given = Number(c.req.query(name) ?? Number.NaN);
+      return Number.isFinite(given) ? given : otherwise;
+    };
+    return c.json({ entries: source.journal({ fromWallMs: at("from", 0), toWallMs: at("to", Number.MAX_VALUE) }) });
+  });
   app.get("/live", (c) => {
     const ageMs = Math.round(source.roundAgeMs());
     const live = ageMs < LIVE_LIMIT_MS;

@@ -2,8 +2,10 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { HISTORY_COLUMNS, SUMMARY_COLUMN } from "../../src/admin/history-rows.ts";
 import { PEER_COLUMNS, STATUS_COLUMNS } from "../../src/admin/peer-rows.ts";
+import { FORK_COLUMNS } from "../../src/admin/commands/diverged.ts";
+import { SNAPSHOT_COLUMNS } from "../../src/admin/snapshot-rows.ts";
 import { VERBS } from "../../src/admin/program.ts";
-import { document, report, ShardFixture, wellReports } from "./fixture.ts";
+import { document, peer, report, ShardFixture, wellReports } from "./fixture.ts";
 
 const root = new URL("../../", import.meta.url);
 
@@ -23,6 +25,8 @@ describe("docs/json-output.md", () => {
   it("lists the fields of the tables", () => {
     expect(documented("peers")).toEqual(names(PEER_COLUMNS));
     expect([...documented("peers"), ...documented("pg-status")]).toEqual(names(STATUS_COLUMNS));
+    expect(documented("snapshots")).toEqual(names(SNAPSHOT_COLUMNS));
+    expect(documented("diverged")).toEqual(names(FORK_COLUMNS));
     expect(documented("history")).toEqual(names([...HISTORY_COLUMNS, SUMMARY_COLUMN]));
   });
 
@@ -32,6 +36,12 @@ describe("docs/json-output.md", () => {
     expect(Object.keys(JSON.parse((await shard.adm("show", "-o", "json")).out) as object)).toEqual(documented("show"));
     const [problem] = JSON.parse((await shard.adm("verify", "-o", "json")).out) as object[];
     expect(Object.keys(problem ?? {}).sort()).toEqual(documented("verify").sort());
+    const moved = await new ShardFixture().prepare([
+      document(),
+      document({ generation: 4, primary: peer("b"), sync: peer("c"), async: [] }),
+    ]);
+    const explained = JSON.parse((await moved.adm("explain-failover", "-j")).out) as object;
+    expect(Object.keys(explained)).toEqual(documented("explain-failover"));
     const { async } = JSON.parse((await shard.stat("-s", "1")).out) as { async: object };
     expect(Object.keys(async)).toEqual(documented("stat"));
   });

@@ -1,18 +1,23 @@
 // A shard as the tools see it: a store in memory, sitters that answer what a test says, a terminal that is written down.
 
+import { realCrypto } from "../../src/world/real/crypto.ts";
 import { runAdmin } from "../../src/admin/program.ts";
 import { runStat } from "../../src/admin/stat.ts";
-import type { AdminContext } from "../../src/admin/context.ts";
+import type { AdminContext, PeerBackups } from "../../src/admin/context.ts";
+import type { SnapshotEntry } from "../../src/backup/wire.ts";
+import { ManateeError } from "../../src/base/errors.ts";
 import { encodeAnnouncement } from "../../src/cluster/announcement.ts";
 import { decodeState } from "../../src/cluster/codec.ts";
 import type { Announcement } from "../../src/cluster/observation.ts";
 import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
 import { memoryStore, type MemoryStore } from "../../src/coordination/memory/driver.ts";
 import type { Session } from "../../src/coordination/port.ts";
+import type { ForkContent, Forks, KeptFork } from "../../src/postgres/forks.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
-import type { PeerReport } from "../../src/status/report.ts";
+import type { JournalEntry, PeerReport } from "../../src/status/report.ts";
 import type { Log, World } from "../../src/world/port.ts";
 import { realClock, realRandom, realTimers } from "../../src/world/real/clock.ts";
+import { standbyAnnouncement } from "../support/shard-state.ts";
 
 export const SHARD_PATH = "/manatee/1";
 /** 2026-03-01T12:00:00.000Z */
@@ -79,6 +84,30 @@ export function row(
     replay_location: "0/79E8DCA0",
     sync_priority: "1",
     sync_state: "async",
+    ...change,
+  };
+}
+
+/** Of that time, as a backup server tells it. */
+export function snapshot(
+  wallMs: number,
+  properties: Readonly<Record<string, string>> = {},
+  change: Partial<SnapshotEntry> = {},
+): SnapshotEntry {
+  return {
+    name: String(wallMs),
+    guid: `guid-${wallMs}`,
+    createdWallMs: wallMs,
+    properties: {
+      "manatee:timeline": "2",
+      "manatee:lsn": "0/79E8E0A0",
+      "manatee:system": SYSTEM,
+      "manatee:why": "periodic",
+      ...properties,
+    },
+    holds: [],
+    ownBytes: 1_500_000,
+    referencedBytes: 3_221_225_472,
     ...change,
   };
 }
@@ -159,6 +188,12 @@ export class ShardFixture {
   readonly store: MemoryStore = memoryStore({ clock: realClock, timers: realTimers, random: realRandom, log: quiet });
   /** By a peer's letter; without one its sitter is silent. */
   readonly reports: Record<string, PeerReport>;
+  /** What the sitters' journals hold, by peer. */
+  readonly journals: Record<string, JournalEntry[]> = {};
+  /** Of every peer's storage. */
+  freePercent = 50;
+  /** By peer; one that is not there has no backup server. */
+  readonly snapshots: Record<string, SnapshotEntry[]> = {};
   /** By a peer's letter. */
   readonly ports: Record<string, "open" | "refused" | "silent"> = {};
   readonly files = new Map<string, string>();
@@ -192,19 +227,9 @@ export class ShardFixture {
   }
 
   async announce(name: string, change: Partial<Announcement> = {}): Promise<void> {
-    const data = encodeAnnouncement(peer(name), {
-      incarnation: peer(name).incarnation,
-      data: "marked",
-      systemIdentifier: SYSTEM,
-      features: ["incarnations"],
-      phase: "following",
-      serving: undefined,
-      handover: undefined,
-      abdicates: undefined,
-      callsFor: undefined,
-      standing: undefined,
-      ...change,
-    });
+    const { incarnation } = peer(name);
+    const announcement = standbyAnnouncement({ incarnation, systemIdentifier: SYSTEM, ...change });
+    const data = encodeAnnouncement(peer(name), announcement);
     await this.#write([
       {
         kind: "create",
@@ -227,6 +252,49 @@ export class ShardFixture {
       { kind: "create", path: `${SHARD_PATH}/history/${generation}-`, data, sequential: true },
     ]);
   }
+
+  readonly #backupsOf = (peer: PeerAddress) => {
+    const found = this.snapshots[letterOf(peer.ip)];
+    if (found) return found;
+    throw new ManateeError({
+      code: "BACKUP_UNREACHABLE",
+      message: `the backup server at ${peer.ip}:12345 does not answer`,
+      remedy: "retry",
+      hint: "See whether it runs.",
+    });
+  };
+
+  /** What this host's peer keeps; a test puts some in. */
+  readonly kept: KeptFork[] = [];
+  readonly contents: Record<string, ForkContent> = {};
+  readonly forks: Forks = {
+    list: () => Promise.resolve([...this.kept]),
+    content: (name) => Promise.resolve(this.contents[name] as ForkContent),
+    drop: (name) => {
+      for (const [at, fork] of [...this.kept.entries()].reverse()) if (fork.name === name) this.kept.splice(at, 1);
+      return Promise.resolve();
+    },
+  };
+
+  /** As the peers' backup servers would answer. */
+  readonly backups: PeerBackups = {
+    list: async (peer) => ({
+      dataset: "tank/pg",
+      format: "zfs",
+      incremental: true,
+      resume: false,
+      atomic: true,
+      space: { usedBytes: 100 - this.freePercent, freeBytes: this.freePercent },
+      snapshots: [...this.#backupsOf(peer)],
+      queue: { length: 0, max: 10, sending: 0, sendingMax: 2 },
+      transfers: [],
+    }),
+    takeNow: async (peer) => {
+      const taken = snapshot(NOW, { "manatee:why": "on demand" });
+      this.#backupsOf(peer).push(taken);
+      return taken;
+    },
+  };
 
   async #write(operations: Parameters<Session["write"]>[0]): Promise<void> {
     const session = this.session("sitters");
@@ -270,10 +338,14 @@ export class ShardFixture {
       timers: realTimers,
       random: realRandom,
       log: quiet,
+      crypto: realCrypto,
       network: {
-        probePort: ({ host }) => Promise.resolve(this.ports[letterOf(host)] ?? "silent"),
+        openStream: async () => "declined",
+        probePostgres: ({ host }) => Promise.resolve(this.ports[letterOf(host)] ?? "silent"),
         httpGet: async ({ host, port, path }) => {
           await this.onAsk?.();
+          const journal = path.startsWith("/journal?") ? this.journals[letterOf(host)] : undefined;
+          if (journal) return { status: 200, body: JSON.stringify({ entries: journal }) };
           const found = port === 5433 && path === "/state" ? this.reports[letterOf(host)] : undefined;
           return found === undefined
             ? this.ports[letterOf(host)] === "refused"
@@ -305,6 +377,8 @@ export class ShardFixture {
       version: "1.2.3",
       author: "manatee-adm of root on host1",
       coordination: () => Promise.resolve(this.store.as("adm")),
+      forks: () => Promise.resolve(this.forks),
+      backups: () => Promise.resolve(this.backups),
       shardStore: (session, path) => shardStore({ session, path, clock: realClock, log: quiet }),
     };
   }

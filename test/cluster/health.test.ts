@@ -3,19 +3,9 @@ import type { HealthFacts, PeerFacts } from "../../src/cluster/health-facts.ts";
 import { judgeHealth } from "../../src/cluster/health.ts";
 import type { ElectionEntry, ShardView } from "../../src/cluster/observation.ts";
 import { document, NOW, peer, report, row, state, wellReports } from "../admin/fixture.ts";
+import { standbyAnnouncement } from "../support/shard-state.ts";
 
-const announcement = {
-  incarnation: "inc",
-  data: "marked",
-  systemIdentifier: undefined,
-  features: [],
-  phase: "following",
-  serving: undefined,
-  handover: undefined,
-  abdicates: undefined,
-  callsFor: undefined,
-  standing: undefined,
-} as const;
+const announcement = standbyAnnouncement({ incarnation: "inc", systemIdentifier: undefined, features: [] });
 
 function election(...names: readonly string[]): ElectionEntry[] {
   return names.map((name, at) => ({ peer: peer(name), sequence: at, announcement }));

@@ -1,45 +1,23 @@
 import { describe, expect, test } from "vitest";
 import { lsn } from "../../src/base/lsn.ts";
 import { checkState, checkTransition, type TransitionContext } from "../../src/cluster/invariants.ts";
-import type { PeerEntry, ShardState } from "../../src/cluster/state.ts";
+import type { ShardState } from "../../src/cluster/state.ts";
+import { peerEntry, shardState } from "../support/shard-state.ts";
 
-function peer(n: number, changes: Partial<PeerEntry> = {}): PeerEntry {
-  return {
-    id: `10.0.0.${n}:5432:12345`,
-    ip: `10.0.0.${n}`,
-    pgUrl: `tcp://postgres@10.0.0.${n}:5432/postgres`,
-    backupUrl: `http://10.0.0.${n}:12345`,
-    zoneId: `zone-${n}`,
-    incarnation: `data-${n}`,
-    extra: {},
-    ...changes,
-  };
-}
+const peer = peerEntry;
 
+/** Generation 4, on a timeline that a takeover began; a number above it was claimed before. */
 function state(changes: Partial<ShardState> = {}): ShardState {
-  return {
+  return shardState({
     generation: 4,
-    primary: peer(1),
-    sync: peer(2),
     async: [peer(3)],
-    deposed: [],
-    initWal: lsn(0x3000000n),
     initTimeline: 2,
-    provisional: false,
     timeline: 2,
     highestTimeline: 3,
-    systemIdentifier: "7300000000000000001",
-    freeze: undefined,
-    promote: undefined,
-    malformedPromote: undefined,
-    oneNodeWriteMode: false,
     rule: "S1",
     reason: "",
-    written: undefined,
-    requires: ["incarnations"],
-    extra: {},
     ...changes,
-  };
+  });
 }
 
 const takeover: Partial<ShardState> = {

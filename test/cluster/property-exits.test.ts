@@ -7,7 +7,6 @@ import { lsn } from "../../src/base/lsn.ts";
 import { decide } from "../../src/cluster/decide.ts";
 import { type Decision, type Memory, NEW_MEMORY } from "../../src/cluster/decision.ts";
 import type {
-  Announcement,
   DataMark,
   DataObservation,
   Observation,
@@ -16,56 +15,31 @@ import type {
   ShardView,
   StoreObservation,
 } from "../../src/cluster/observation.ts";
-import type { PeerAddress, PeerEntry, Role, ShardState } from "../../src/cluster/state.ts";
+import type { PeerEntry, Role, ShardState } from "../../src/cluster/state.ts";
+import { peerAddress, peerEntry, shardState, standbyAnnouncement, SYSTEM_IDENTIFIER } from "../support/shard-state.ts";
 
 const NOW = 100_000;
 const lineage: Lineage = { past: [], timeline: 1 };
 const wal: Wal = { ...lineage, end: lsn(0x5000n) };
 
-function address(n: number): PeerAddress {
-  const ip = `10.0.0.${n}`;
-  return {
-    id: `${ip}:5432:12345`,
-    zoneId: `zone${n}`,
-    ip,
-    pgUrl: `tcp://postgres@${ip}:5432/postgres`,
-    backupUrl: `http://${ip}:12345`,
-  };
-}
-
-function entry(n: number): PeerEntry {
-  return { ...address(n), incarnation: `incarnation-${n}`, extra: {} };
-}
-
 const ME = 9;
-const mine = address(ME);
+const mine = peerAddress(ME);
 
 /** 1 to 4 are others; this peer takes the place of its role. */
 function stateWith(role: Role, change: Partial<ShardState>): ShardState {
-  const place = (here: Role, otherwise: number): PeerEntry => entry(role === here ? ME : otherwise);
-  return {
+  const place = (here: Role, otherwise: number): PeerEntry => peerEntry(role === here ? ME : otherwise);
+  return shardState({
     generation: 3,
     primary: place("primary", 1),
     sync: place("sync", 2),
-    async: role === "async" ? [entry(3), entry(ME)] : [entry(3)],
-    deposed: role === "deposed" ? [entry(ME)] : [],
+    async: role === "async" ? [peerEntry(3), peerEntry(ME)] : [peerEntry(3)],
+    deposed: role === "deposed" ? [peerEntry(ME)] : [],
     initWal: lsn(0x3000n),
-    initTimeline: 1,
-    provisional: false,
-    timeline: 1,
-    highestTimeline: 1,
-    systemIdentifier: "7300000000000000001",
-    freeze: undefined,
-    promote: undefined,
-    malformedPromote: undefined,
-    oneNodeWriteMode: false,
     rule: "S1",
     reason: "for the test",
-    written: { by: address(1).id, version: 7 },
-    requires: ["incarnations"],
-    extra: {},
+    written: { by: peerAddress(1).id, version: 7 },
     ...change,
-  };
+  });
 }
 
 const DOCUMENTS: Readonly<Record<string, (role: Role) => ShardState>> = {
@@ -83,7 +57,7 @@ const DOCUMENTS: Readonly<Record<string, (role: Role) => ShardState>> = {
   "expired promote": (role) =>
     stateWith(role, {
       promote: {
-        id: address(2).id,
+        id: peerAddress(2).id,
         role: "sync",
         asyncIndex: undefined,
         generation: 3,
@@ -104,7 +78,7 @@ const DOCUMENTS: Readonly<Record<string, (role: Role) => ShardState>> = {
 
 const mark: DataMark = {
   shard: "1.test",
-  incarnation: `incarnation-${ME}`,
+  incarnation: `data-${ME}`,
   claim: undefined,
   founding: false,
   incomplete: false,
@@ -116,7 +90,7 @@ function present(change: Partial<Extract<DataObservation, { kind: "present" }>> 
   return {
     kind: "present",
     mark,
-    systemIdentifier: "7300000000000000001",
+    systemIdentifier: SYSTEM_IDENTIFIER,
     controlState: "recovery",
     lineage,
     checkpoint: lsn(0x4000n),
@@ -136,6 +110,13 @@ const DATA: Readonly<Record<string, DataObservation>> = {
   "another shard's": present({ mark: { ...mark, shard: "2.other" } }),
   "another database": present({ systemIdentifier: "1" }),
   "rewind cut short": present({ mark: { ...mark, incomplete: true } }),
+  "roll-back cut short": {
+    kind: "unusable",
+    code: "PG_DATA_INCOMPLETE",
+    message: "cut short",
+    hint: "Wait.",
+    mark: { ...mark, incomplete: true },
+  },
   "copy cut short": {
     kind: "unusable",
     code: "PG_DATA_INCOMPLETE",
@@ -153,18 +134,19 @@ const DATA: Readonly<Record<string, DataObservation>> = {
 };
 
 const closed: PostgresSettings = { syncNames: ["manatee-nobody"], gate: "closed", upstream: null };
-const following: PostgresSettings = { ...closed, upstream: address(1) };
+const following: PostgresSettings = { ...closed, upstream: peerAddress(1) };
 const sender = { pid: 7, state: "streaming" as const, sent: wal.end, flush: wal.end, replay: wal.end };
-const syncSender = { ...sender, name: address(2).pgUrl, clientAddress: address(2).ip, syncPriority: 1 };
+const syncSender = { ...sender, name: peerAddress(2).pgUrl, clientAddress: peerAddress(2).ip, syncPriority: 1 };
 const standby: Extract<ServerObservation, { kind: "standby" }> = {
   kind: "standby",
   since: 0,
   wal,
   replayed: wal.end,
   caughtUpLocally: true,
+  partialRecord: false,
   replayPaused: false,
   settings: following,
-  receiver: { kind: "streaming", pid: 5, from: { host: address(1).ip, port: 5432 }, silentMs: 0 },
+  receiver: { kind: "streaming", pid: 5, from: { host: peerAddress(1).ip, port: 5432 }, silentMs: 0 },
   walsenders: [],
   clientSessions: 0,
 };
@@ -174,7 +156,7 @@ const primary: Extract<ServerObservation, { kind: "primary" }> = {
   wal,
   recoveredEnd: lsn(0x4000n),
   commitsWait: true,
-  settings: { syncNames: [address(2).pgUrl], gate: "open", upstream: null },
+  settings: { syncNames: [peerAddress(2).pgUrl], gate: "open", upstream: null },
   walsenders: [syncSender],
   marker: undefined,
   clientSessions: 1,
@@ -193,13 +175,13 @@ const SERVERS: Readonly<Record<string, ServerObservation>> = {
   "standby, told to receive nothing": { ...standby, settings: closed, receiver: { kind: "none" } },
   "standby, silent": {
     ...standby,
-    receiver: { kind: "streaming", pid: 5, from: { host: address(1).ip, port: 5432 }, silentMs: 60_000 },
+    receiver: { kind: "streaming", pid: 5, from: { host: peerAddress(1).ip, port: 5432 }, silentMs: 60_000 },
   },
-  "standby, replay paused": { ...standby, replayPaused: true },
+  "standby, replay paused": { ...standby, replayPaused: true, caughtUpLocally: false },
   "standby with an heir": {
     ...standby,
     receiver: { kind: "none" },
-    walsenders: [{ ...sender, name: address(3).pgUrl, clientAddress: address(3).ip, syncPriority: 0 }],
+    walsenders: [{ ...sender, name: peerAddress(3).pgUrl, clientAddress: peerAddress(3).ip, syncPriority: 0 }],
   },
   "primary, open": primary,
   "primary, closed": { ...primary, settings: { ...primary.settings, gate: "closed" } },
@@ -212,18 +194,7 @@ const SERVERS: Readonly<Record<string, ServerObservation>> = {
   },
 };
 
-const announcement: Announcement = {
-  incarnation: undefined,
-  data: "marked",
-  systemIdentifier: "7300000000000000001",
-  features: ["incarnations"],
-  phase: "following",
-  serving: undefined,
-  handover: undefined,
-  abdicates: undefined,
-  callsFor: undefined,
-  standing: undefined,
-};
+const announcement = standbyAnnouncement({ incarnation: undefined });
 
 /** Who is there: everybody, only this peer, or everybody but the primary. */
 const ELECTIONS: Readonly<Record<string, readonly number[]>> = {
@@ -238,13 +209,12 @@ function storeOf(shard: ShardView, present: readonly number[], connected: boolea
     sessionTimeoutMs: 4_000,
     shard,
     election: present.map((n, sequence) => ({
-      peer: address(n),
+      peer: peerAddress(n),
       sequence,
-      announcement: {
-        ...announcement,
-        incarnation: `incarnation-${n}`,
+      announcement: standbyAnnouncement({
+        incarnation: `data-${n}`,
         ...(n === 1 ? { phase: "primary" as const, serving: { generation: 3, lineage } } : {}),
-      },
+      }),
     })),
     announced: announcement,
     lastWrite: undefined,
@@ -275,8 +245,8 @@ function observation(store: StoreObservation, data: DataObservation, server: Ser
       bootstrapPeersMin: 2,
     },
     store,
-    postgres: { data, server, job: undefined, failure: undefined, forks: [] },
-    peers: Object.fromEntries([1, 2, 3].map((n) => [address(n).id, evidence])),
+    postgres: { data, server, job: undefined, failure: undefined, forks: [], canRollBack: true },
+    peers: Object.fromEntries([1, 2, 3].map((n) => [peerAddress(n).id, evidence])),
   };
 }
 

@@ -3,7 +3,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { keyTable, sitterKeys } from "../../src/config/key-table.ts";
-import { backupServerSchema, snapshotterSchema } from "../../src/config/later-processes.ts";
+import { backupServerSchema } from "../../src/config/backup-server.ts";
+import { snapshotterSchema } from "../../src/config/snapshotter.ts";
 import { keysOf } from "../../src/config/schema.ts";
 
 const file = new URL("../../docs/configuration.md", import.meta.url);

@@ -31,6 +31,36 @@ function problems(value: unknown, env: Record<string, string> = {}): string[] {
 }
 
 describe("the sitter's configuration", () => {
+  it("takes limits of silence that fit the heartbeat and each other, and no others", () => {
+    const peers = (given: object) =>
+      readSitterConfig({ json: JSON.stringify({ ...least, peers: given }), env: {}, file: "f" });
+    const keys = (given: object) => {
+      const read = peers(given);
+      return read.kind === "invalid" ? read.problems.map(({ key }) => key) : read.config.peers.silence;
+    };
+    expect(keys({ heartbeatMs: 50, silenceMinMs: 200 })).toEqual({
+      beatMs: 50,
+      minMs: 200,
+      maxMs: 3_000,
+      deviations: 8,
+    });
+    expect(keys({ silenceMinMs: 5_000 })).toMatchObject({ minMs: 5_000, maxMs: 5_000 });
+    expect(keys({ heartbeatMs: 500 })).toEqual(["peers.silenceMinMs"]);
+    expect(keys({ silenceMinMs: 900, silenceMaxMs: 400 })).toEqual(["peers.silenceMaxMs"]);
+  });
+
+  it("takes tags, and refuses those that it does not know with a suggestion", () => {
+    expect(valid({ ...least, tags: { nosync: true, priority: -2, zone: "east" } }).tags).toEqual({
+      nofailover: false,
+      nosync: true,
+      priority: -2,
+      zone: "east",
+    });
+    expect(problems({ ...least, tags: { noSync: true } })).toEqual([expect.stringMatching(/^tags\.noSync: .*nosync/)]);
+    expect(problems({ ...least, tags: { zone: "a room" } })).toEqual([expect.stringMatching(/^tags\.zone: must be/)]);
+    expect(problems({ ...least, tags: { priority: 0.5 } })).toEqual([expect.stringMatching(/^tags\.priority: /)]);
+  });
+
   it("fills in every default from the least that must be said", () => {
     expect(valid(least)).toEqual({
       shard: "1",
@@ -47,6 +77,7 @@ describe("the sitter's configuration", () => {
         connectString: "10.0.0.1:2181",
         sessionTimeoutMs: 10_000,
         digest: undefined,
+        saslDigest: undefined,
         tls: undefined,
       },
       postgres: {
@@ -71,6 +102,8 @@ describe("the sitter's configuration", () => {
         forksDir: "/var/lib/manatee/data.forks",
         freeBytesMin: 1_073_741_824,
       },
+      peers: { silence: { beatMs: 200, minMs: 800, maxMs: 3_000, deviations: 8 }, tls: undefined },
+      tags: { nofailover: false, nosync: false, priority: 0, zone: undefined },
       policy: {
         oneNodeWriteMode: false,
         takeoverAlone: false,
@@ -224,7 +257,12 @@ describe("the sitter's configuration", () => {
     [{ ...least, policy: { rejoin: "never" } }, 'policy.rejoin: must be "automatic" or "manual"'],
     [{ ...least, zkCfg: { connStr: "10.0.0.1:99999" } }, "zkCfg.connStr: is not a list of HOST:PORT"],
     [{ ...least, zkCfg: { connStr: "10.0.0.1", digest: "secret" } }, "zkCfg.digest: must be USER:PASSWORD"],
+    [{ ...least, zkCfg: { connStr: "10.0.0.1", saslDigest: "secret" } }, "zkCfg.saslDigest: must be USER:PASSWORD"],
     [{ ...least, zkCfg: { connStr: "10.0.0.1", tls: { certFile: "/c" } } }, "zkCfg.tls.caFile: is missing"],
+    [
+      { ...least, zkCfg: { connStr: "10.0.0.1", tls: { caFile: "/ca", certFile: "/c" } } },
+      "zkCfg.tls: must have certFile and keyFile both, or neither",
+    ],
     [{ ...least, postgresMgrCfg: { dataDir: "/d" } }, "postgres: stands beside postgresMgrCfg"],
     [
       { ...least, postgres: { dataDir: "/d", version: "13" } },
@@ -247,6 +285,8 @@ describe("the sitter's configuration", () => {
   it("never shows a password, not even in what is wrong with it", () => {
     expect(problems({ ...least, zkCfg: { connStr: "a", digest: "sesame" } }).join()).not.toContain("sesame");
     expect(problems(least, { MANATEE_ZK_DIGEST: "sesame" }).join()).not.toContain("sesame");
+    expect(problems(least, { MANATEE_ZK_SASL: "sesame" }).join()).not.toContain("sesame");
+    expect(problems(least, { MANATEE_ZK_SASL: "sesame" }).join()).toContain("MANATEE_ZK_SASL: is not of the form");
     expect(problems('{"zkCfg": {"digest": "u:sesame" oops}}').join()).not.toContain("sesame");
   });
 

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { readBackupServerConfig, readSnapshotterConfig } from "../../src/config/later-processes.ts";
+import { readBackupServerConfig } from "../../src/config/backup-server.ts";
+import { readSnapshotterConfig } from "../../src/config/snapshotter.ts";
 import { readSitterConfig } from "../../src/config/read-sitter.ts";
 
 function sample(name: string): { json: string; file: string } {
@@ -18,14 +19,32 @@ describe("the samples in etc/", () => {
   it("holds a snapshotter's configuration", () => {
     expect(readSnapshotterConfig(sample("manatee-snapshotter.json.in"))).toMatchObject({
       kind: "valid",
-      config: { dataset: "data/manatee", pollInterval: 3_600_000, snapshotNumber: 50 },
+      config: {
+        dataset: "data/manatee",
+        intervalMs: 3_600_000,
+        retention: { newest: 50, hourly: 24, daily: 7, weekly: 4 },
+      },
     });
   });
 
   it("holds a backup server's configuration", () => {
     expect(readBackupServerConfig(sample("manatee-backupserver.json.in"))).toMatchObject({
       kind: "valid",
-      config: { backupServerCfg: { port: 12345 } },
+      config: { dataset: "data/manatee", port: 12345, sitter: { host: "10.0.0.11", port: 5433 }, openToAll: false },
+    });
+  });
+
+  it("lets the original's backup server's file be told how to stay as open as it was", () => {
+    const original = (more: object) => ({
+      json: JSON.stringify({ backupSenderCfg: { dataset: "x" }, backupServerCfg: { port: 12345, ...more } }),
+      file: "f",
+    });
+    expect(readBackupServerConfig(original({}))).toMatchObject({
+      problems: [{ key: "backupServerCfg.credentialFile", message: expect.stringContaining("openToAll") as string }],
+    });
+    expect(readBackupServerConfig(original({ openToAll: true }))).toMatchObject({
+      kind: "valid",
+      config: { openToAll: true, credentialFile: undefined },
     });
   });
 

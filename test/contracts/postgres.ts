@@ -1,6 +1,7 @@
 // What every driver of PostgresServer does, whatever stands behind it. Through the port alone: a driver's own tests look deeper.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Lsn } from "../../src/base/lsn.ts";
 import type { PostgresAction } from "../../src/cluster/decision.ts";
 import {
   NOBODY,
@@ -85,6 +86,7 @@ export function postgresContract(name: string, open: () => Promise<PostgresContr
         job: undefined,
         failure: undefined,
         forks: [],
+        canRollBack: false,
       });
     });
 
@@ -243,8 +245,11 @@ export function postgresContract(name: string, open: () => Promise<PostgresContr
     });
 
     it("bears a new name before its content is touched (R1)", async () => {
-      await act(a, { kind: "renew-incarnation", incarnation: "three", source: b.self.id });
-      expect((await a.postgres.observe()).data).toMatchObject({ mark: { incarnation: "three", source: undefined } });
+      const leaving = { fork: "two", end: { timeline: 3, lsn: 0x3000060n as Lsn } };
+      await act(a, { kind: "renew-incarnation", incarnation: "three", leaving });
+      expect((await a.postgres.observe()).data).toMatchObject({
+        mark: { incarnation: "three", source: undefined, leaving },
+      });
     });
 
     it("reports what it saw last", async () => {

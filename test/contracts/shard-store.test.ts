@@ -4,9 +4,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { lsn } from "../../src/base/lsn.ts";
-import type { Announcement } from "../../src/cluster/observation.ts";
-import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
 import { localStore } from "../../src/coordination/local/driver.ts";
 import type { Coordination, Session } from "../../src/coordination/port.ts";
 import { zookeeper } from "../../src/coordination/zookeeper/driver.ts";
@@ -14,10 +11,12 @@ import type { ShardStore } from "../../src/shard/port.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
 import { realClock, realRandom, realTimers } from "../../src/world/real/clock.ts";
 import { silentLog } from "../coordination/local/silent-log.ts";
+import { peerAddress, shardState, standbyAnnouncement } from "../support/shard-state.ts";
 import { startZooKeeper, type ZooKeeperServer, zooKeeperInstalled } from "../support/zookeeper-server.ts";
 import { connected, until } from "./coordination.ts";
 
 const world = { log: silentLog, clock: realClock, timers: realTimers, random: realRandom };
+const announcement = standbyAnnouncement();
 
 describe("local", () => {
   let folder: string;
@@ -62,7 +61,7 @@ function shardTests(name: string, coordinationOf: () => Coordination): void {
     const [a, b] = [await openOne(path), await openOne(path)];
     await Promise.all([a.shard.prepare(), b.shard.prepare()]);
     expect(await a.shard.readState({ confirmed: true })).toEqual({ kind: "absent" });
-    const founding = { state: state(1), version: undefined, by: "x" };
+    const founding = { state: shardState({ generation: 1 }), version: undefined, by: "x" };
     const outcomes = await Promise.all([a.shard.writeState(founding), b.shard.writeState(founding)]);
     expect(outcomes.map(({ kind }) => kind).sort()).toEqual(["no", "yes"]);
     expect(await b.shard.readState({ confirmed: true })).toMatchObject({ kind: "document", version: 1 });
@@ -70,10 +69,14 @@ function shardTests(name: string, coordinationOf: () => Coordination): void {
 
   test(`${name}: a state is written on its version with its history, which can be trimmed`, async () => {
     const { shard } = await prepared(openOne, newPath());
-    expect((await shard.writeState({ state: state(1), version: undefined, by: "x" })).kind).toBe("yes");
+    expect((await shard.writeState({ state: shardState({ generation: 1 }), version: undefined, by: "x" })).kind).toBe(
+      "yes",
+    );
     for (let version = 1; version < 12; version++)
-      expect((await shard.writeState({ state: state(version + 1), version, by: "x" })).kind).toBe("yes");
-    expect(await shard.writeState({ state: state(13), version: 3, by: "x" })).toEqual({
+      expect((await shard.writeState({ state: shardState({ generation: version + 1 }), version, by: "x" })).kind).toBe(
+        "yes",
+      );
+    expect(await shard.writeState({ state: shardState({ generation: 13 }), version: 3, by: "x" })).toEqual({
       kind: "no",
       operation: 0,
       refusal: "bad-version",
@@ -89,22 +92,22 @@ function shardTests(name: string, coordinationOf: () => Coordination): void {
     const path = newPath();
     const first = await prepared(openOne, path);
     const peers = [first, await openOne(path), await openOne(path)];
-    await Promise.all(peers.map(({ shard }, n) => shard.announce(address(n + 1), announcement)));
+    await Promise.all(peers.map(({ shard }, n) => shard.announce(peerAddress(n + 1), announcement)));
     const before = await first.shard.readElection();
-    expect(before.map(({ peer }) => peer.id).sort()).toEqual([1, 2, 3].map((n) => address(n).id));
+    expect(before.map(({ peer }) => peer.id).sort()).toEqual([1, 2, 3].map((n) => peerAddress(n).id));
 
     const { session } = peers[1] as (typeof peers)[number];
     const { id, ticket } = session;
     await session.abandon();
     const resumed = await openOne(path, ticket);
     expect(resumed.session.id).toBe(id);
-    await resumed.shard.announce(address(2), announcement);
+    await resumed.shard.announce(peerAddress(2), announcement);
     expect(await first.shard.readElection()).toEqual(before);
 
     await resumed.session.abandon();
     const fresh = await openOne(path);
-    await fresh.shard.announce(address(2), announcement);
-    expect((await fresh.shard.readElection()).map(({ peer }) => peer.id).at(-1)).toBe(address(2).id);
+    await fresh.shard.announce(peerAddress(2), announcement);
+    expect((await fresh.shard.readElection()).map(({ peer }) => peer.id).at(-1)).toBe(peerAddress(2).id);
     expect(await fresh.session.list(`${path}/election`)).toHaveLength(3);
     await fresh.shard.leave();
     expect(await fresh.session.list(`${path}/election`)).toHaveLength(2);
@@ -115,6 +118,8 @@ function shardTests(name: string, coordinationOf: () => Coordination): void {
     const [a, b] = [await prepared(openOne, path), await openOne(path)];
     let calls = 0;
     const stop = a.shard.watch(() => calls++);
+    // What is written before the store has the watch is seen by whoever reads after asking for it, and told to nobody.
+    await a.shard.readState();
     const told = async (what: () => Promise<unknown>, seen: (shard: ShardStore) => Promise<boolean>) => {
       const before = calls;
       await what();
@@ -123,12 +128,12 @@ function shardTests(name: string, coordinationOf: () => Coordination): void {
     const phase = (wanted: string) => async (shard: ShardStore) =>
       (await shard.readElection())[0]?.announcement?.phase === wanted;
     await told(
-      () => b.shard.writeState({ state: state(1), version: undefined, by: "x" }),
+      () => b.shard.writeState({ state: shardState({ generation: 1 }), version: undefined, by: "x" }),
       async (shard) => (await shard.readState()).kind === "document",
     );
-    await told(() => b.shard.announce(address(2), announcement), phase("following"));
-    await told(() => b.shard.announce(address(2), { ...announcement, phase: "primary" }), phase("primary"));
-    await told(() => b.shard.announce(address(2), { ...announcement, phase: "idle" }), phase("idle"));
+    await told(() => b.shard.announce(peerAddress(2), announcement), phase("following"));
+    await told(() => b.shard.announce(peerAddress(2), { ...announcement, phase: "primary" }), phase("primary"));
+    await told(() => b.shard.announce(peerAddress(2), { ...announcement, phase: "idle" }), phase("idle"));
     await told(
       () => b.session.close(),
       async (shard) => (await shard.readElection()).length === 0,
@@ -141,53 +146,4 @@ async function prepared<T extends { shard: ShardStore }>(open: (path: string) =>
   const opened = await open(path);
   await opened.shard.prepare();
   return opened;
-}
-
-function address(n: number): PeerAddress {
-  return {
-    id: `10.0.0.${n}:5432:12345`,
-    ip: `10.0.0.${n}`,
-    pgUrl: `tcp://postgres@10.0.0.${n}:5432/postgres`,
-    backupUrl: `http://10.0.0.${n}:12345`,
-    zoneId: `zone-${n}`,
-  };
-}
-
-const announcement: Announcement = {
-  incarnation: "a1",
-  data: "marked",
-  systemIdentifier: "7300000000000000001",
-  features: ["incarnations"],
-  phase: "following",
-  serving: undefined,
-  handover: undefined,
-  abdicates: undefined,
-  callsFor: undefined,
-  standing: undefined,
-};
-
-function state(generation: number): ShardState {
-  const entry = (n: number) => ({ ...address(n), incarnation: `data-${n}`, extra: {} });
-  return {
-    generation,
-    primary: entry(1),
-    sync: entry(2),
-    async: [],
-    deposed: [],
-    initWal: lsn(0x3000000n),
-    initTimeline: 1,
-    provisional: false,
-    timeline: 1,
-    highestTimeline: 1,
-    systemIdentifier: "7300000000000000001",
-    freeze: undefined,
-    promote: undefined,
-    malformedPromote: undefined,
-    oneNodeWriteMode: false,
-    rule: "S1",
-    reason: "a test",
-    written: undefined,
-    requires: ["incarnations"],
-    extra: {},
-  };
 }

@@ -2,7 +2,10 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
+import type { TestPeer } from "../support/peer.ts";
+import { signal } from "../support/processes.ts";
 import { scenario } from "../support/scenario.ts";
+import { LONG_MS, type TestShard } from "../support/shard.ts";
 
 scenario(
   "I3: what became durable on the primary alone is not shown by it after a restart, and may be lost unseen",
@@ -110,3 +113,104 @@ scenario(
     await shard.check();
   },
 );
+
+/** One transaction with a key of its own; its number is told before it commits. */
+async function pay(
+  shard: TestShard,
+  peer: TestPeer,
+  key: string,
+): Promise<{ number: string; answer: Promise<string> }> {
+  const client = await shard.client(peer);
+  await client.query("BEGIN");
+  await client.query("INSERT INTO payment (key) VALUES ($1)", [key]);
+  const { rows } = await client.query<{ number: string }>("SELECT pg_current_xact_id()::text AS number");
+  const answer = client.query("COMMIT").then(
+    () => "acknowledged",
+    () => "unanswered",
+  );
+  return { number: rows[0]?.number ?? "", answer };
+}
+
+async function takenOverFrom(shard: TestShard, former: TestPeer): Promise<void> {
+  await shard.waitFor(
+    "another primary is open",
+    ({ state, reports }) => {
+      const primary = state && shard.peer(state.primary.id);
+      return primary !== undefined && primary !== former && reports[primary.name]?.postgres?.gate === "open";
+    },
+    LONG_MS,
+  );
+}
+
+async function whatBecameOf(shard: TestShard, peer: TestPeer, { key, number }: { key: string; number: string }) {
+  const [row] = await shard.query<{ there: boolean; status: string | null }>(
+    peer,
+    "SELECT EXISTS (SELECT FROM payment WHERE key = $1) AS there, pg_xact_status($2::text::xid8) AS status",
+    [key, number],
+  );
+  return row;
+}
+
+scenario(
+  "I1: a commit in doubt whose WAL never left the primary: after the takeover its key tells, its number is another's",
+  {},
+  async (shard) => {
+    const primary = await shard.primary();
+    await shard.query(primary, "CREATE TABLE payment (key text PRIMARY KEY)");
+    const senders = primary.postgresProcesses().filter(({ args }) => args.join(" ").includes("walsender"));
+    expect(senders.length).toBeGreaterThan(0);
+    for (const { pid } of senders) signal(pid, "SIGSTOP");
+    const lost = await pay(shard, primary, "lost");
+    const watcher = await shard.client(primary);
+    await shard.waitFor("the commit waits for the sync", async () => {
+      const { rows } = await watcher.query("SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+      return rows.length > 0;
+    });
+    await primary.crash();
+    expect(await lost.answer).toBe("unanswered");
+    await takenOverFrom(shard, primary);
+    const next = await shard.primary();
+    const acknowledged: string[] = [];
+    for (let number = "0"; BigInt(number) < BigInt(lost.number); ) {
+      const key = `other ${acknowledged.length}`;
+      const other = await pay(shard, next, key);
+      expect(await other.answer).toBe("acknowledged");
+      acknowledged.push(key);
+      number = other.number;
+    }
+    acknowledged.sort();
+    expect(await whatBecameOf(shard, next, { key: "lost", number: lost.number })).toEqual({
+      there: false,
+      status: "committed",
+    });
+    primary.startSitter();
+    await shard.waitForChain();
+    await expect.poll(() => paymentsOf(shard), { timeout: 30_000 }).toEqual(shard.peers.map(() => acknowledged));
+  },
+);
+
+scenario("I1: a commit in doubt that reached the sync: its key is there after the takeover", {}, async (shard) => {
+  const primary = await shard.primary();
+  await shard.query(primary, "CREATE TABLE payment (key text PRIMARY KEY)");
+  // Acknowledged is more than sent: the application is who does not hear of it.
+  const { number, answer } = await pay(shard, primary, "kept");
+  await answer;
+  await primary.crash();
+  await takenOverFrom(shard, primary);
+  expect(await whatBecameOf(shard, await shard.primary(), { key: "kept", number })).toEqual({
+    there: true,
+    status: "committed",
+  });
+  primary.startSitter();
+  await shard.waitForChain();
+  await expect.poll(() => paymentsOf(shard), { timeout: 30_000 }).toEqual(shard.peers.map(() => ["kept"]));
+});
+
+/** The keys that each peer holds: what was acknowledged, and nothing else, is on all of them. */
+async function paymentsOf(shard: TestShard): Promise<readonly (readonly string[])[]> {
+  const keys = async (peer: TestPeer) =>
+    (await shard.query<{ key: string }>(peer, 'SELECT key FROM payment ORDER BY key COLLATE "C"')).map(
+      ({ key }) => key,
+    );
+  return Promise.all(shard.peers.map(keys));
+}

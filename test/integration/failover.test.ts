@@ -44,6 +44,16 @@ scenario(
     await victim.crash();
     await expectTakeover(shard, before);
     expect((await shard.state()).deposed.map(({ id }) => id)).toEqual([before.primary.id]);
+    const explained = await shard.adm("explain-failover", "-j");
+    expect(JSON.parse(explained.stdout)).toMatchObject({
+      from: before.primary.id,
+      to: before.sync?.id,
+      phases: expect.arrayContaining([
+        expect.objectContaining({ name: "until PostgreSQL was promoted" }),
+        expect.objectContaining({ name: "until clients were let in" }),
+      ]) as unknown,
+      notAsked: [before.primary.id],
+    });
     victim.startSitter();
     await shard.waitForChain();
     await shard.check();
@@ -116,9 +126,11 @@ scenario(
     await idle.query("BEGIN");
     await idle.query("INSERT INTO ledger (id) VALUES (-1)");
     const long = await shard.client(sync);
+    const count = async () => Number((await long.query("SELECT count(*) FROM ledger")).rows[0]?.["count"]);
+    // A commit waits until the sync has it, not until it is seen there.
+    await expect.poll(count, { timeout: 10_000 }).toBeGreaterThan(0);
     await long.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
-    const { rows } = await long.query<{ count: string }>("SELECT count(*) FROM ledger");
-    expect(Number(rows[0]?.count)).toBeGreaterThan(0);
+    await count();
     const query = long.query("SELECT pg_sleep(60)").then(
       () => "ended by itself",
       () => "ended by force",

@@ -104,6 +104,23 @@ for (const kinds of [["keep-fork"], ["rewind", "copy"]] as const)
     await shard.check();
   });
 
+for (const { role, process: title } of [
+  { role: "sync", process: "walreceiver" },
+  { role: "sync", process: "startup" },
+  { role: "primary", process: "walsender" },
+  { role: "primary", process: "checkpointer" },
+] as const)
+  scenario(`SIGKILL of the ${title} of the ${role}'s PostgreSQL: the shard comes back by itself`, {}, async (shard) => {
+    await shard.writer();
+    const peer = role === "sync" ? await shard.sync() : await shard.primary();
+    const victim = peer.postgresProcesses().find(({ args }) => args.join(" ").startsWith(`postgres: ${title}`));
+    if (victim === undefined) throw new Error(`there is no ${title}`);
+    process.kill(victim.pid, "SIGKILL");
+    await shard.waitForWrites(50, LONG_MS);
+    await shard.waitForChain();
+    await shard.check();
+  });
+
 /** A host or a sitter that was killed comes back after a moment. */
 async function strike(peer: TestPeer, what: "PostgreSQL" | "sitter" | "host"): Promise<void> {
   if (what === "PostgreSQL") {

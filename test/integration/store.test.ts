@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import { expectGapAtMost, FULL, scenario } from "../support/scenario.ts";
+import { expectNoOutage, FULL, scenario } from "../support/scenario.ts";
 import { LONG_MS } from "../support/shard.ts";
 
 const OUTAGE_MS = FULL ? 60_000 : 15_000;
@@ -31,7 +31,7 @@ for (const how of ["killed", "frozen"] as const)
       await sleep(6000);
       await shard.waitForChain();
       await shard.waitForWrites(20);
-      expectGapAtMost(shard, { since, limitMs: 1500 });
+      expectNoOutage(shard, { since });
       const after = await shard.state();
       expect(after.generation).toBe(before.state?.generation);
       expect(after.primary.id).toBe(before.state?.primary.id);

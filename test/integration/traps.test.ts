@@ -1,13 +1,16 @@
 // Traps of the real PostgreSQL that a whole shard has to get past.
 
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect } from "vitest";
+import { FILL_A_SEGMENT } from "../support/partial-record.ts";
 import { postgresBinaries } from "../support/postgres-binaries.ts";
 import { currentRuntime } from "../support/runtime.ts";
 import { scenario } from "../support/scenario.ts";
-import { runAs } from "../support/unprivileged.ts";
+import { giveAway, runAs } from "../support/unprivileged.ts";
 
 scenario(
   "T1: a leftover apply delay and recovery target in the sync's postgresql.auto.conf lose nothing at its promotion",
@@ -49,6 +52,29 @@ scenario("I1: synchronous_standby_names emptied by ALTER SYSTEM is noticed and p
   await shard.waitForChain();
   await shard.check();
 });
+
+scenario(
+  "I1: whoever else streams with the sync's name, and reports what it has flushed, is ended: a name is a vote",
+  {},
+  async (shard, pair) => {
+    await shard.writer();
+    const [primary, { sync }] = [await shard.primary(), await shard.state()];
+    const folder = join(shard.folder, "received");
+    await mkdir(folder);
+    giveAway(folder);
+    const program = join(await postgresBinaries(pair.postgres, currentRuntime()), "pg_receivewal");
+    const upstream = `host=${primary.ip} port=${primary.port} user=manatee_replication application_name=${sync?.pgUrl}`;
+    const ended = promisify(execFile)(program, ["-D", folder, "-d", upstream, "--synchronous", "--no-loop"], {
+      ...runAs().credentials,
+      env: { PGPASSWORD: readFileSync(join(shard.folder, "replication-password"), "utf8").trim() },
+      timeout: 60_000,
+    });
+    await expect(ended).rejects.toMatchObject({ stderr: expect.stringContaining("administrator command") });
+    await shard.waitForChain();
+    await shard.waitForWrites(20);
+    await shard.check();
+  },
+);
 
 scenario(
   "T1: while replay is paused on the sync it doesn't take over; the primary goes on in place",
@@ -164,6 +190,42 @@ scenario(
       ["restart_after_crash", "off"],
       ["synchronous_commit", "on"],
     ]);
+    await shard.check();
+  },
+);
+
+scenario(
+  "T1: the primary dies inside a WAL record that goes on in another segment, and the shard goes on without its second part",
+  {},
+  async (shard) => {
+    const [old, sync] = [await shard.primary(), await shard.sync()];
+    const [row] = await shard.query<{ pid: number }>(
+      old,
+      "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'",
+    );
+    process.kill(row!.pid, "SIGSTOP");
+    await shard.query(old, FILL_A_SEGMENT);
+    const [flushed] = await shard.query<{ lsn: string }>(old, "SELECT pg_current_wal_flush_lsn() AS lsn");
+    for (const standby of shard.peers.filter((peer) => peer !== old))
+      await shard.waitFor(`${standby.name} has all that is flushed`, async () => {
+        const [is] = await shard.query<{ there: boolean }>(
+          standby,
+          "SELECT pg_last_wal_receive_lsn() >= $1::pg_lsn AS there",
+          [flushed!.lsn],
+        );
+        return is!.there;
+      });
+    await old.crash();
+    await shard.waitFor(
+      "the sync has taken over, and its heir holds the beginning of its timeline",
+      ({ state }) => state?.primary.id === sync.id && state.provisional !== true,
+    );
+    await shard.writer();
+    await shard.waitForWrites(20);
+    const cut = /lies a part of a record here: it is cut off/;
+    expect(shard.peers.some(({ logFile }) => cut.test(readFileSync(logFile, "utf8")))).toBe(true);
+    old.startSitter();
+    await shard.waitForChain();
     await shard.check();
   },
 );

@@ -14,7 +14,15 @@ afterEach(() => {
 
 function watching(world: SimulatedWorld): { watch: PeerWatch; changes: () => number } {
   let changes = 0;
-  const watch = new PeerWatch({ world, intervalMs: 1_000, limitMs: 500, onChange: () => changes++ });
+  const watch = new PeerWatch({
+    world,
+    self: { shard: "1.test", id: address(1).id, run: "run-1" },
+    secret: async () => "secret",
+    silence: { beatMs: 100, minMs: 800, maxMs: 3_000, deviations: 8 },
+    intervalMs: 1_000,
+    limitMs: 500,
+    onChange: () => changes++,
+  });
   watches.push(watch);
   watch.follow([TWO, THREE]);
   return { watch, changes: () => changes };

@@ -39,6 +39,7 @@ describe("the control file", () => {
     bytes.writeUInt32LE(1300, 8);
     bytes.writeUInt32LE(6, 16);
     bytes.writeBigUInt64LE(0x3000060n, 32);
+    bytes.writeBigUInt64LE(0x2000028n, 40);
     bytes.writeUInt32LE(4, 48);
     bytes.writeBigUInt64LE(0x4000000n, 136);
     bytes.writeUInt32LE(5, 144);
@@ -51,6 +52,7 @@ describe("the control file", () => {
       systemIdentifier: "7000000000000000001",
       state: "in production",
       checkpoint: lsn(0x3000060n),
+      redo: lsn(0x2000028n),
       checkpointTimeline: 4,
       minRecoveryPoint: lsn(0x4000000n),
       minRecoveryTimeline: 5,
@@ -113,7 +115,9 @@ describe("the generated pg_hba.conf", () => {
 
   it("admits the sitter and the peers only while the gate is closed (P1)", () => {
     const content = hbaContent(config, { gate: "closed", peers: [{ ip: "10.0.0.2" }, { ip: "10.0.0.2" }], operator });
-    expect(content).not.toContain(operator);
+    expect(content.indexOf(operator), "read, and never reached").toBeGreaterThan(
+      content.indexOf("all,replication all all reject"),
+    );
     expect(content.match(/10\.0\.0\.2\/32/g)).toHaveLength(2);
     expect(content).toContain("host  all,replication all all reject");
     expect(content.match(/trust$/gm)).toHaveLength(2);

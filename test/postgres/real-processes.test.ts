@@ -101,6 +101,8 @@ describe("a server", () => {
     // Whoever opens a pipe without a writer hangs, as on storage that is frozen.
     execFileSync("mkfifo", [mark]);
     try {
+      // What was read a moment ago is not read again at once.
+      await a.until("the disk is missed", ({ server }) => server.kind === "unresponsive");
       for (let look = 0; look < 2; look++)
         expect(await a.observe()).toMatchObject({
           server: { kind: "unresponsive", reason: expect.stringContaining("disk") as string },

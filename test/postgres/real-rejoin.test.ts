@@ -1,10 +1,12 @@
 // Copies, forks kept and rewinds on real servers (docs/protocol.md: R1, I5), and the ways in which they are cut short.
 
-import { chmod, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, cp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { findBinaries } from "../../src/postgres/real/binaries.ts";
+import { KeptForks } from "../../src/postgres/real/kept-forks.ts";
 import {
   eventually,
   follow,
@@ -15,11 +17,14 @@ import {
   streams,
   type TestPeer,
 } from "../support/postgres.ts";
+import { processesIn, signal } from "../support/processes.ts";
 
 describe("a former primary whose WAL has forked", () => {
   let bench: PostgresBench;
   let a: TestPeer;
   let b: TestPeer;
+  /** Of the transaction that the shard never had. */
+  let lost: string;
 
   beforeAll(async () => {
     bench = await PostgresBench.open();
@@ -33,7 +38,8 @@ describe("a former primary whose WAL has forked", () => {
       "it stands",
       ({ server }) => server.kind === "standby" && server.receiver.kind === "none" && server.caughtUpLocally,
     );
-    await a.sql("insert into t values (1)");
+    const [row] = await a.sql("with it as (insert into t values (1)) select pg_current_xact_id()::text as xid");
+    lost = String(row?.["xid"]);
     await b.perform({ kind: "promote", timeline: 2 });
     await b.apply({ syncNames: [], gate: "open" });
     await b.sql("insert into t values (2)");
@@ -42,7 +48,7 @@ describe("a former primary whose WAL has forked", () => {
   afterAll(() => bench.cleanUp());
 
   it("bears a new name before its content is touched", async () => {
-    await a.perform({ kind: "renew-incarnation", incarnation: "renewed", source: b.self.id });
+    await a.perform({ kind: "renew-incarnation", incarnation: "renewed" });
     expect((await a.observe()).data).toMatchObject({
       mark: { incarnation: "renewed", source: undefined, incomplete: false },
     });
@@ -82,6 +88,24 @@ describe("a former primary whose WAL has forked", () => {
       async () => JSON.stringify(await a.sql("select n from t order by n")) === '[{"n":2}]',
     );
     expect((await a.standby()).wal).toMatchObject({ timeline: 2 });
+  });
+
+  it("has a fork that tells what the shard lacks, and that goes when it is told to (I5)", async (context) => {
+    const forks = new KeptForks({ config: a.config, storage: undefined });
+    expect(await forks.list()).toMatchObject([
+      { name: "fork-1", kind: "folder", place: join(a.config.forksDir, "fork-1") },
+    ]);
+    const { postgres } = await findBinaries({ binDir: a.config.binDir, major: undefined });
+    if (existsSync(join(dirname(postgres), "pg_waldump"))) {
+      const { timeline, commits } = await forks.content("fork-1");
+      expect(timeline).toBe(1);
+      expect(commits.map(({ xid }) => xid)).toEqual([lost]);
+      expect(Date.parse(commits[0]?.committedAt ?? "")).toBeGreaterThan(Date.now() - 600_000);
+    } else context.skip("no pg_waldump in this installation");
+    await expect(forks.content("fork-2")).rejects.toMatchObject({ code: "PG_FORK_UNKNOWN" });
+    await forks.drop("fork-1");
+    expect(await forks.list()).toEqual([]);
+    expect(await readdir(a.config.forksDir)).toEqual([]);
   });
 
   it("counts as incomplete while a rewind was cut short, by the mark beside the data", async () => {
@@ -169,6 +193,20 @@ describe("a copy", () => {
     }
   });
 
+  it("removes nothing that was not there when it was decided (I5)", async () => {
+    const { dataDir } = b.config;
+    const aside = `${dataDir}-aside`;
+    await rename(dataDir, aside);
+    await b.until("there is nothing", ({ data }) => data.kind === "none");
+    // As a volume that is mounted once it was decided.
+    await rename(aside, dataDir);
+    await expect(b.perform({ kind: "copy", from: a.self, incarnation: "z" })).rejects.toMatchObject({
+      code: "PG_DATA_CHANGED",
+    });
+    expect((await b.observe()).data).toMatchObject({ kind: "present", mark: { incomplete: false } });
+    await b.perform({ kind: "copy", from: a.self, incarnation: "z" });
+  });
+
   it("from a source that is not there fails, counted, and touches nothing (I5)", async () => {
     const nobody = { ...a.self, id: "127.0.0.1:1:1" };
     for (const count of [1, 2]) {
@@ -250,6 +288,33 @@ describe("a copy", () => {
     });
     await expect(a.perform({ kind: "keep-fork", name: "f" })).rejects.toMatchObject({ code: "PG_FORK_FAILED" });
   });
+
+  it("of a standby that is promoted meanwhile is worth nothing, and counts as unfinished (I5)", async () => {
+    await a.sql("create table large as select n, repeat('x', 1000) as text from generate_series(1, 50000) n");
+    await b.perform({ kind: "copy", from: a.self, incarnation: "promoted" });
+    await follow(b, a);
+    const d = await bench.peer("d");
+    await d.postgres.perform({ kind: "copy", from: b.self, incarnation: "cut" }, []);
+    const senders = () => processesIn(b.config.dataDir).filter(({ args }) => /sending backup/.test(args.join(" ")));
+    await eventually("the backup is sent, and held up", () => {
+      for (const { pid } of senders()) signal(pid, "SIGSTOP");
+      return senders().length > 0;
+    });
+    try {
+      await b.apply({ upstream: null });
+      await b.until(
+        "it receives from nobody",
+        ({ server }) => server.kind === "standby" && server.receiver.kind === "none" && server.caughtUpLocally,
+      );
+      await b.perform({ kind: "promote", timeline: 7 });
+    } finally {
+      for (const { pid } of senders()) signal(pid, "SIGCONT");
+    }
+    await d.until("the copy has failed", ({ job, failure }) => job === undefined && failure?.action === "copy");
+    const { data, failure } = await d.observe();
+    expect(failure).toMatchObject({ code: "PG_COPY_FAILED", message: expect.stringContaining("promoted") });
+    expect(data.kind === "unusable" ? data.mark?.incomplete : data.kind).toBe(data.kind === "unusable" ? true : "none");
+  });
 });
 
 describe("a data directory", () => {
@@ -306,6 +371,23 @@ describe("a data directory", () => {
     expect((await b.observe()).data).toEqual({ kind: "none" });
     expect((await b.perform({ kind: "initdb", incarnation: "second" })).data).toMatchObject({
       mark: { incarnation: "second" },
+    });
+  });
+
+  it("in which initdb was cut short, and to which a database was brought back since, is not initialised over (I5)", async () => {
+    const d = await bench.peer("d");
+    await d.postgres.perform({ kind: "initdb", incarnation: "first" }, []);
+    await eventually("initdb has begun", async () => (await readdir(d.config.dataDir).catch(() => [])).length > 0);
+    await d.postgres.cancelJob();
+    const journal = `${d.config.dataDir}.manatee/initdb-under-way`;
+    expect((await d.observe()).data).toEqual({ kind: "none" });
+    await rm(d.config.dataDir, { recursive: true });
+    await cp(a.config.dataDir, d.config.dataDir, { recursive: true });
+    await chmod(d.config.dataDir, 0o700);
+    expect((await readFile(journal, "utf8")).length).toBeGreaterThan(0);
+    expect((await d.observe()).data).toMatchObject({ mark: { incarnation: "one" } });
+    await expect(d.perform({ kind: "initdb", incarnation: "again" })).rejects.toMatchObject({
+      code: "PG_DATA_NOT_EMPTY",
     });
   });
 

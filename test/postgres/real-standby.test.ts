@@ -3,17 +3,20 @@
 import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Lsn } from "../../src/base/lsn.ts";
 import type { PostgresObservation } from "../../src/cluster/observation.ts";
 import {
   backendPids,
   eventually,
   follow,
   PostgresBench,
+  settingsWith,
   startPrimary,
   startStandby,
   streams,
   type TestPeer,
 } from "../support/postgres.ts";
+import { FILL_A_SEGMENT } from "../support/partial-record.ts";
 
 const stands = ({ server }: PostgresObservation) =>
   server.kind === "standby" && server.receiver.kind === "none" && server.caughtUpLocally;
@@ -300,6 +303,62 @@ describe("a standby with fewer connections than its primary", () => {
       "replay is paused",
       ({ server }) => server.kind === "standby" && server.replayPaused && !server.caughtUpLocally,
       30_000,
+    );
+  });
+});
+
+describe("a standby whose primary died inside a WAL record that goes on in another segment", () => {
+  let bench: PostgresBench;
+  let b: TestPeer;
+  let c: TestPeer;
+
+  beforeAll(async () => {
+    bench = await PostgresBench.open();
+    const a = await bench.peer("a");
+    b = await bench.peer("b");
+    c = await bench.peer("c");
+    await startPrimary(a);
+    await startStandby(b, a);
+    await startStandby(c, b, "three");
+    const [walwriter] = await backendPids(a, "backend_type = 'walwriter'");
+    process.kill(walwriter as number, "SIGSTOP");
+    await a.sql(FILL_A_SEGMENT);
+    const { end } = (await a.primary()).wal;
+    const has = ({ server }: PostgresObservation) => server.kind === "standby" && server.wal.end >= end;
+    for (const standby of [b, c]) await standby.until("it has all that is flushed", has);
+    await a.perform({ kind: "stop", mode: "immediate" });
+    await b.apply({ upstream: null });
+    await b.until("it stands", stands);
+    await b.perform({ kind: "promote", timeline: 2 });
+    await b.apply({ syncNames: [], gate: "open" });
+  });
+  afterAll(() => bench.cleanUp());
+
+  const cannotConnect = ({ server }: PostgresObservation) => server.kind === "standby" && server.partialRecord;
+
+  it("asks the next primary for WAL that it has not, also after a restart, until that part is cut off (T1)", async () => {
+    await c.until("it is refused", cannotConnect);
+    await c.perform({ kind: "stop", mode: "fast" });
+    await follow(c, b);
+    const { server } = await c.until("it is refused again", cannotConnect);
+    const { past } = (await b.primary()).wal;
+    expect(server).toMatchObject({ replayed: past[0]?.end, wal: { timeline: 1 } });
+    await b.sql("create table t (n int)");
+    await c.perform({ kind: "stop", mode: "fast" });
+    const start = (lsn: Lsn) =>
+      c.perform({
+        kind: "start",
+        as: "standby",
+        settings: settingsWith({ upstream: b.self, gate: "open" }),
+        unfinishedTimeline: undefined,
+        cutAfter: { timeline: 1, lsn },
+      });
+    await expect(start(0x1000000n as Lsn)).rejects.toMatchObject({ code: "PG_START_FAILED" });
+    await start(past[0]?.end as Lsn);
+    await c.until("it streams", streams);
+    await eventually(
+      "it has what was written since",
+      async () => (await c.sql("select to_regclass('t') is not null as there"))[0]?.["there"] === true,
     );
   });
 });

@@ -1,13 +1,15 @@
 // Traps of synchronous commit and of the gate, on real servers (docs/protocol.md: S1, P1, I1).
 
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Client } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { NOBODY, type PostgresObservation, type Walsender } from "../../src/cluster/observation.ts";
 import {
   backendPids,
   eventually,
   PostgresBench,
+  settingsWith,
   startPrimary,
   startStandby,
   type TestPeer,
@@ -117,6 +119,63 @@ describe("a primary with two standbys", () => {
     expect((await a.primary()).walsenders).toHaveLength(2);
   });
 
+  it("shows no commit that waits to anybody while sessions end, or the server stops (I3)", async () => {
+    const settings = { syncNames: [NOBODY], upstream: null } as const;
+    // On the server, each look with a snapshot of its own: as close as a reader can come.
+    const readUntilEnded = async (client: Client, value: number): Promise<number> => {
+      let seen = 0;
+      client.on("notice", () => seen++);
+      const look = `perform n from t where n = ${value}; if found then raise notice 'seen'; exit; end if;`;
+      await client.query(`do $$ begin loop ${look} end loop; end $$`).catch(() => undefined);
+      return seen;
+    };
+    const during = async (value: number, end: () => Promise<unknown>): Promise<number> => {
+      await a.apply({ ...settings, gate: "open" });
+      const clients: Client[] = [];
+      for (let n = 0; n < 25; n++) clients.push(await a.connect());
+      const commits = clients
+        .splice(0, 5)
+        .map((client) => client.query(`insert into t values (${value})`).catch(() => 0));
+      await eventually("commits wait", async () => (await backendPids(a, "wait_event = 'SyncRep'")).length === 5);
+      const reads = clients.map((client) => readUntilEnded(client, value));
+      await eventually("all read", async () => (await backendPids(a, "query ~ '^do .. begin loop'")).length === 20);
+      await end();
+      await Promise.all(commits);
+      return (await Promise.all(reads)).reduce((sum, seen) => sum + seen, 0);
+    };
+    const seenWhileEnding = await during(1000, async () => {
+      await a.apply({ ...settings, gate: "closed" });
+      await a.perform({ kind: "end-clients" });
+    });
+    const seenWhileStopping = await during(1001, () => a.perform({ kind: "stop", mode: "fast" }));
+    expect({ seenWhileEnding, seenWhileStopping }).toEqual({ seenWhileEnding: 0, seenWhileStopping: 0 });
+    await a.perform({
+      kind: "start",
+      as: "primary",
+      settings: { syncNames: [], gate: "open", upstream: null },
+      unfinishedTimeline: undefined,
+    });
+    // Ended, not undone.
+    expect(await a.sql("select count(*)::int as n from t where n >= 1000")).toEqual([{ n: 10 }]);
+  });
+
+  it("ends no commit that waits before all that could read it have ended (I3)", async () => {
+    await a.apply({ syncNames: [NOBODY], gate: "open" });
+    const [reader, writer] = [await a.connect(), await a.connect()];
+    const { pid } = (await reader.query("select pg_backend_pid() as pid")).rows[0] as { pid: number };
+    const commit = writer.query("insert into t values (2000)").catch(() => undefined);
+    await eventually("the commit waits", async () => (await backendPids(a, "wait_event = 'SyncRep'")).length === 1);
+    await a.apply({ syncNames: [NOBODY], gate: "closed" });
+    process.kill(pid, "SIGSTOP");
+    await expect(a.perform({ kind: "end-clients" })).rejects.toMatchObject({ code: "PG_SESSIONS_REMAIN" });
+    expect(await backendPids(a, "wait_event = 'SyncRep'")).toHaveLength(1);
+    process.kill(pid, "SIGCONT");
+    await a.perform({ kind: "end-clients" });
+    await commit;
+    expect((await a.primary()).clientSessions).toBe(0);
+    await a.apply({ syncNames: [], gate: "open" });
+  });
+
   it("admits clients by the operator's rules while the gate is open, and nobody while it is closed (P1)", async () => {
     const { rows } = { rows: await a.sql("create role app login password 'secret'") };
     expect(rows).toEqual([]);
@@ -136,23 +195,180 @@ describe("a primary with two standbys", () => {
     await (await enter()).end();
   });
 
-  it("keeps the old rules and says so where the operator's pg_hba.conf has an error", async () => {
-    const hba = join(a.config.dataDir, "pg_hba.conf");
-    const before = await readFile(hba, "utf8");
-    await writeFile(hba, `${before}\nhost nonsense\n`);
-    await expect(a.apply({ syncNames: [], gate: "open" })).rejects.toMatchObject({
-      code: "PG_HBA_REJECTED",
-      remedy: "operator",
+  describe("with an error in the operator's pg_hba.conf", () => {
+    const accepted = () => `${a.config.dataDir}.manatee/pg_hba.accepted.conf`;
+    const enter = (peer: TestPeer) => peer.connect({ user: "visitor", overTcp: true, password: "secret" });
+    const warnings = async (peer: TestPeer) => (await peer.postgres.report()).warnings.join();
+    const complaints = (peer: TestPeer) =>
+      peer.lines.filter(({ level, fields }) => level === "error" && fields?.["code"] === "PG_HBA_REJECTED");
+    let hba: string;
+    let good: string;
+    let broken: string;
+    let lineOfError: number;
+
+    beforeAll(async () => {
+      hba = join(a.config.dataDir, "pg_hba.conf");
+      const rules = await readFile(hba, "utf8");
+      await a.sql("create role visitor login password 'secret'");
+      // What is wrong stands behind a rule that would close the door.
+      good = `host all visitor all scram-sha-256\n${rules}`;
+      broken = `host all visitor all reject\n${rules}host nonsense\n`;
+      lineOfError = broken.split("\n").length - 1;
     });
-    expect((await a.primary()).settings.gate).toBe("open");
-    // Closed before, it stays closed, and is seen to be.
-    await a.apply({ syncNames: [], gate: "closed" });
-    await a.observe();
-    await expect(a.apply({ syncNames: [], gate: "open" })).rejects.toMatchObject({ code: "PG_HBA_REJECTED" });
-    expect((await a.primary()).settings.gate).toBe("closed");
-    await writeFile(hba, before);
-    await a.apply({ syncNames: [], gate: "open" });
-    expect((await a.primary()).settings.gate).toBe("open");
+    beforeEach(async () => {
+      await writeFile(hba, good);
+      a.postgres.takeInFiles();
+      await a.apply({ syncNames: [], gate: "open" });
+      await a.primary();
+      await (await enter(a)).end();
+    });
+    afterAll(() => writeFile(hba, good));
+
+    it("goes on with the rules of before, names the line, and changes all that the sitter needs (S1, P1)", async () => {
+      await writeFile(hba, broken);
+      a.postgres.takeInFiles();
+      const before = complaints(a).length;
+      await a.apply({ syncNames: [], gate: "open" });
+      expect(complaints(a).slice(before)).toMatchObject([
+        {
+          fields: {
+            error: expect.stringMatching(`line ${lineOfError} of ${hba} .*rules of before are in force`) as string,
+          },
+        },
+      ]);
+      expect(await warnings(a)).toContain(`line ${lineOfError} of ${hba}`);
+      await (await enter(a)).end();
+      await a.apply({ syncNames: [], gate: "closed" });
+      await a.observe();
+      await expect(enter(a)).rejects.toThrow(/pg_hba.conf rejects/);
+      await a.apply({ syncNames: ["b"], gate: "open" });
+      expect((await a.primary()).settings).toMatchObject({ gate: "open", syncNames: ["b"] });
+      await (await enter(a)).end();
+      expect(complaints(a).slice(before), "said once").toHaveLength(1);
+      a.postgres.takeInFiles();
+      await a.apply({ syncNames: [], gate: "open" });
+      expect(complaints(a).slice(before), "and again when it is asked for").toHaveLength(2);
+      await writeFile(hba, good);
+      await a.apply({ syncNames: [], gate: "open" });
+      expect(await warnings(a)).not.toContain("pg_hba");
+    });
+
+    it("goes on with them also where the sitter and the server were started meanwhile, and starts with a closed gate", async () => {
+      await writeFile(hba, broken);
+      await a.perform({ kind: "stop", mode: "fast" });
+      const later = a.reopen();
+      const settings = settingsWith({ syncNames: [] });
+      await later.perform({ kind: "start", as: "primary", settings, unfinishedTimeline: undefined });
+      await later.primary();
+      await later.apply({ syncNames: [] });
+      expect(await warnings(later), "before the gate is to open").toContain(`line ${lineOfError} of ${hba}`);
+      await later.apply({ syncNames: [], gate: "open" });
+      expect((await later.primary()).settings.gate).toBe("open");
+      await (await enter(later)).end();
+      await later.postgres.close("leave");
+    });
+
+    it("lets nobody in where no rules of before are known, says so, and changes settings nevertheless", async () => {
+      await a.apply({ syncNames: [], gate: "closed" });
+      await rm(accepted());
+      await writeFile(hba, broken);
+      const later = a.reopen();
+      await later.primary();
+      await later.apply({ syncNames: ["b"], gate: "open" });
+      expect((await later.primary()).settings).toMatchObject({ gate: "open", syncNames: ["b"] });
+      await expect(enter(later)).rejects.toThrow(/no pg_hba.conf entry/);
+      expect(complaints(later)).toMatchObject([
+        { fields: { error: expect.stringMatching(/none of the operator's rules are in force/) as string } },
+      ]);
+      await writeFile(hba, good);
+      later.postgres.takeInFiles();
+      await later.apply({ syncNames: [], gate: "open" });
+      await (await enter(later)).end();
+      expect(await warnings(later)).not.toContain("pg_hba");
+      await later.postgres.close("leave");
+    });
+
+    it("takes a file that can't be read for a mistake, too", async () => {
+      await rm(hba);
+      a.postgres.takeInFiles();
+      await a.apply({ syncNames: [], gate: "open" });
+      expect(await warnings(a)).toMatch(/ENOENT.*pg_hba.conf.*rules of before are in force/);
+      await (await enter(a)).end();
+    });
+
+    it("takes a rule that PostgreSQL takes in, though it can't match, for none", async () => {
+      await writeFile(hba, `hostssl all nobody all scram-sha-256\n${good}`);
+      a.postgres.takeInFiles();
+      await a.apply({ syncNames: [], gate: "open" });
+      expect(await a.sql("select from pg_hba_file_rules where error like '%SSL%'")).toHaveLength(1);
+      expect(await warnings(a)).not.toContain("pg_hba");
+      expect(await readFile(accepted(), "utf8")).toContain("hostssl");
+    });
+  });
+
+  describe("with a mistake in the operator's postgresql.conf", () => {
+    let conf: string;
+    let good: string;
+    const warnings = async () => (await a.postgres.report()).warnings.join();
+    const complaints = () => a.lines.filter(({ fields }) => fields?.["code"] === "PG_CONF_REJECTED");
+    const show = async (name: string) => (await a.sql(`select current_setting('${name}') as value`))[0]?.["value"];
+    const lineOf = (text: string) => `line ${text.split("\n").length - 1} of ${conf}`;
+
+    beforeAll(async () => {
+      conf = join(a.config.dataDir, "postgresql.conf");
+      good = `${await readFile(conf, "utf8")}work_mem = '5MB'\napp.motto = 'it''s'\n`;
+    });
+    afterEach(async () => {
+      await writeFile(conf, good);
+      a.postgres.takeInFiles();
+      await a.apply({ syncNames: [], gate: "open" });
+      expect(await warnings()).not.toContain("postgresql.conf");
+    });
+
+    it.each(["work_mem = 6MB oops", "no_such_setting = 1", "include 'nowhere.conf'"])(
+      "goes on with the settings of before, names the line, and changes all that the sitter needs (S1): %s",
+      async (wrong) => {
+        await writeFile(conf, good);
+        a.postgres.takeInFiles();
+        await a.apply({ syncNames: [], gate: "open" });
+        await a.primary();
+        const before = complaints().length;
+        const broken = `${good.replace("5MB", "7MB")}${wrong}\n`;
+        await writeFile(conf, broken);
+        a.postgres.takeInFiles();
+        await a.apply({ syncNames: ["b"], gate: "open" });
+        expect((await a.primary()).settings).toMatchObject({ gate: "open", syncNames: ["b"] });
+        await a.apply({ syncNames: [], gate: "closed" });
+        expect((await a.primary()).settings).toMatchObject({ gate: "closed", syncNames: [] });
+        expect([await show("work_mem"), await show("app.motto"), await show("max_connections")]).toEqual([
+          "5MB",
+          "it's",
+          "30",
+        ]);
+        expect(await a.sql("select name from pg_settings where pending_restart")).toEqual([]);
+        expect(await warnings()).toMatch(new RegExp(`${lineOf(broken)} .*settings of before are in force`));
+        expect(complaints().slice(before), "said once").toHaveLength(1);
+      },
+    );
+
+    it("says so of a value that alone is not taken in, since the server would not start with it", async () => {
+      const broken = `${good}log_min_duration_statement = 'soon'\n`;
+      await writeFile(conf, broken);
+      a.postgres.takeInFiles();
+      await a.apply({ syncNames: ["b"], gate: "open" });
+      expect((await a.primary()).settings.syncNames).toEqual(["b"]);
+      expect(await warnings()).toMatch(new RegExp(`${lineOf(broken)} .*the others are in force`));
+    });
+
+    it("takes a setting that waits for the next start for no mistake", async () => {
+      await writeFile(conf, `${good}max_prepared_transactions = 7\n`);
+      a.postgres.takeInFiles();
+      await a.apply({ syncNames: [], gate: "open" });
+      expect(await a.sql("select name from pg_settings where pending_restart")).toEqual([
+        { name: "max_prepared_transactions" },
+      ]);
+      expect(await warnings()).not.toContain("rejects");
+    });
   });
 
   it("says which setting can't hold, and where it comes from", async () => {

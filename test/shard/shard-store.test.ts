@@ -1,65 +1,16 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
-import { lsn } from "../../src/base/lsn.ts";
-import type { Announcement } from "../../src/cluster/observation.ts";
-import type { PeerAddress, PeerEntry, ShardState } from "../../src/cluster/state.ts";
+import type { PeerEntry } from "../../src/cluster/state.ts";
 import { type MemoryStore, memoryStore, type WriteFault } from "../../src/coordination/memory/driver.ts";
 import type { Session } from "../../src/coordination/port.ts";
 import type { ShardStore } from "../../src/shard/port.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
+import { peerAddress, shardState, standbyAnnouncement } from "../support/shard-state.ts";
 import { type ManualTime, manualTime } from "../coordination/memory/manual-time.ts";
 
 const PATH = "/manatee/1.moray";
 
-function address(n: number): PeerAddress {
-  return {
-    id: `10.0.0.${n}:5432:12345`,
-    ip: `10.0.0.${n}`,
-    pgUrl: `tcp://postgres@10.0.0.${n}:5432/postgres`,
-    backupUrl: `http://10.0.0.${n}:12345`,
-    zoneId: `zone-${n}`,
-  };
-}
-
-const announcement: Announcement = {
-  incarnation: "a1",
-  data: "marked",
-  systemIdentifier: "7300000000000000001",
-  features: ["incarnations"],
-  phase: "following",
-  serving: undefined,
-  handover: undefined,
-  abdicates: undefined,
-  callsFor: undefined,
-  standing: undefined,
-};
-
-function state(changes: Partial<ShardState> = {}): ShardState {
-  const entry = (n: number): PeerEntry => ({ ...address(n), incarnation: `data-${n}`, extra: {} });
-  return {
-    generation: 1,
-    primary: entry(1),
-    sync: entry(2),
-    async: [],
-    deposed: [],
-    initWal: lsn(0x3000000n),
-    initTimeline: 1,
-    provisional: false,
-    timeline: 1,
-    highestTimeline: 1,
-    systemIdentifier: "7300000000000000001",
-    freeze: undefined,
-    promote: undefined,
-    malformedPromote: undefined,
-    oneNodeWriteMode: false,
-    rule: "B1",
-    reason: "founded",
-    written: undefined,
-    requires: ["incarnations"],
-    extra: {},
-    ...changes,
-  };
-}
+const announcement = standbyAnnouncement();
 
 let time: ManualTime;
 let store: MemoryStore;
@@ -113,21 +64,21 @@ describe("the shard's folders", () => {
 describe("the state", () => {
   test("is absent, then has version 1: never 0, which the original's client takes for any", async () => {
     expect(await when(a.shard.readState())).toEqual({ kind: "absent" });
-    const outcome = await when(a.shard.writeState({ state: state(), version: undefined, by: address(1).id }));
+    const outcome = await when(a.shard.writeState({ state: shardState(), version: undefined, by: peerAddress(1).id }));
     expect(outcome.kind).toBe("yes");
     const read = await when(a.shard.readState({ confirmed: true }));
     expect(read).toMatchObject({ kind: "document", version: 1 });
     if (read.kind !== "document") return;
-    expect(read.state).toEqual(state({ written: { by: address(1).id, version: 1 } }));
+    expect(read.state).toEqual(shardState({ written: { by: peerAddress(1).id, version: 1 } }));
     expect(read.readAt).toBeLessThanOrEqual(time.clock.now());
   });
 
   test("changes only on the version named, together with its history", async () => {
-    await when(a.shard.writeState({ state: state(), version: undefined, by: "x" }));
-    expect(await when(a.shard.writeState({ state: state(), version: undefined, by: "x" }))).toMatchObject({
+    await when(a.shard.writeState({ state: shardState(), version: undefined, by: "x" }));
+    expect(await when(a.shard.writeState({ state: shardState(), version: undefined, by: "x" }))).toMatchObject({
       kind: "no",
     });
-    const second = state({ generation: 2 });
+    const second = shardState({ generation: 2 });
     expect((await when(a.shard.writeState({ state: second, version: 1, by: "x" }))).kind).toBe("yes");
     expect(await when(a.shard.writeState({ state: second, version: 1, by: "x" }))).toEqual({
       kind: "no",
@@ -145,9 +96,9 @@ describe("the state", () => {
 
   test("of the original stays one, and is written without fields of ours", async () => {
     const bare = (entry: PeerEntry): PeerEntry => ({ ...entry, incarnation: undefined });
-    const original = state({
-      primary: bare(state().primary),
-      sync: bare(state().sync as PeerEntry),
+    const original = shardState({
+      primary: bare(shardState().primary),
+      sync: bare(shardState().sync as PeerEntry),
       systemIdentifier: undefined,
       rule: "",
       reason: "",
@@ -173,12 +124,12 @@ describe("the state", () => {
   });
 
   test("written with a lost answer is unknown, and at most one of two writes on one version happens", async () => {
-    await when(a.shard.writeState({ state: state(), version: undefined, by: "x" }));
+    await when(a.shard.writeState({ state: shardState(), version: undefined, by: "x" }));
     store.faultNextWrite("a", { lateMs: 1000 });
-    const first = await when(a.shard.writeState({ state: state({ reason: "late" }), version: 1, by: "x" }));
+    const first = await when(a.shard.writeState({ state: shardState({ reason: "late" }), version: 1, by: "x" }));
     expect(first.kind).toBe("unknown");
     await time.advance(100);
-    const fence = await when(a.shard.writeState({ state: state({ reason: "fence" }), version: 1, by: "x" }));
+    const fence = await when(a.shard.writeState({ state: shardState({ reason: "fence" }), version: 1, by: "x" }));
     expect(fence.kind).toBe("yes");
     await time.advance(2000);
     const read = await when(a.shard.readState());
@@ -189,9 +140,9 @@ describe("the state", () => {
 
 describe("the history", () => {
   beforeEach(async () => {
-    await when(a.shard.writeState({ state: state(), version: undefined, by: "x" }));
+    await when(a.shard.writeState({ state: shardState(), version: undefined, by: "x" }));
     for (let version = 1; version < 12; version++)
-      await when(a.shard.writeState({ state: state({ generation: version + 1 }), version, by: "x" }));
+      await when(a.shard.writeState({ state: shardState({ generation: version + 1 }), version, by: "x" }));
   });
 
   test("is ordered by sequence, not by name, and limited to the newest", async () => {
@@ -209,14 +160,14 @@ describe("the history", () => {
 
 describe("the election", () => {
   test("holds one node of a session, changed in place, and not written when nothing changes", async () => {
-    expect(await when(a.shard.announce(address(1), announcement))).toEqual(announcement);
+    expect(await when(a.shard.announce(peerAddress(1), announcement))).toEqual(announcement);
     const changed = { ...announcement, phase: "primary" as const };
-    expect(await when(a.shard.announce(address(1), changed))).toEqual(changed);
-    expect(election()).toEqual([`${address(1).id}-0000000000`]);
+    expect(await when(a.shard.announce(peerAddress(1), changed))).toEqual(changed);
+    expect(election()).toEqual([`${peerAddress(1).id}-0000000000`]);
     const before = store.peek(`${PATH}/election/${election()[0]}`);
-    await when(a.shard.announce(address(1), changed));
+    await when(a.shard.announce(peerAddress(1), changed));
     expect(store.peek(`${PATH}/election/${election()[0]}`)).toEqual(before);
-    expect(await when(a.shard.readElection())).toEqual([{ peer: address(1), sequence: 0, announcement: changed }]);
+    expect(await when(a.shard.readElection())).toEqual([{ peer: peerAddress(1), sequence: 0, announcement: changed }]);
   });
 
   test("is sorted by sequence, and of several nodes of one peer only the last counts", async () => {
@@ -233,32 +184,32 @@ describe("the election", () => {
           },
         ]),
       );
-    await make(address(3).id);
-    await make(address(2).id);
-    await make(address(3).id);
+    await make(peerAddress(3).id);
+    await make(peerAddress(2).id);
+    await make(peerAddress(3).id);
     await make("lock");
-    await when(a.shard.announce(address(1), announcement));
+    await when(a.shard.announce(peerAddress(1), announcement));
     const entries = await when(a.shard.readElection());
     expect(entries.map(({ peer, sequence }) => [peer.id, sequence])).toEqual([
-      [address(2).id, 1],
-      [address(3).id, 2],
-      [address(1).id, 4],
+      [peerAddress(2).id, 1],
+      [peerAddress(3).id, 2],
+      [peerAddress(1).id, 4],
     ]);
     expect(entries.map((entry) => entry.announcement)).toEqual([undefined, undefined, announcement]);
   });
 
   test("loses the node of a peer's former session as soon as the new one is there, in the same write", async () => {
-    await when(a.shard.announce(address(1), announcement));
+    await when(a.shard.announce(peerAddress(1), announcement));
     await when(a.session.abandon());
     const again = await open("a");
-    await when(again.shard.announce(address(1), announcement));
+    await when(again.shard.announce(peerAddress(1), announcement));
     expect(owners()).toEqual([again.session.id]);
   });
 
   test("is left by deleting the session's node alone", async () => {
     const b = await open("b");
-    await when(a.shard.announce(address(1), announcement));
-    await when(b.shard.announce(address(2), announcement));
+    await when(a.shard.announce(peerAddress(1), announcement));
+    await when(b.shard.announce(peerAddress(2), announcement));
     await when(a.shard.leave());
     await when(a.shard.leave());
     expect(owners()).toEqual([b.session.id]);
@@ -271,11 +222,11 @@ describe("the election", () => {
     ["lands much later", { lateMs: 900 }],
   ])("has exactly one node of ours after a create whose answer was lost: it %s", async (_, fault) => {
     store.faultNextWrite("a", fault);
-    const first = a.shard.announce(address(1), announcement);
+    const first = a.shard.announce(peerAddress(1), announcement);
     await when(first.catch(() => {}));
     await time.advance(100);
     expect(a.session.status.kind).toBe("connected");
-    await when(a.shard.announce(address(1), announcement));
+    await when(a.shard.announce(peerAddress(1), announcement));
     expect(owners()).toEqual([a.session.id]);
     await time.advance(3000);
     expect(owners()).toEqual([a.session.id]);
@@ -284,7 +235,7 @@ describe("the election", () => {
 
   test("has no node of ours after leaving, even if the create lands after that", async () => {
     store.faultNextWrite("a", { lateMs: 900 });
-    await when(a.shard.announce(address(1), announcement).catch(() => {}));
+    await when(a.shard.announce(peerAddress(1), announcement).catch(() => {}));
     await time.advance(100);
     await when(a.shard.leave());
     await time.advance(3000);
@@ -293,22 +244,22 @@ describe("the election", () => {
 
   test("does not get a late node of a former session on top of the new one's", async () => {
     store.faultNextWrite("a", { lateMs: 900 });
-    await when(a.shard.announce(address(1), announcement).catch(() => {}));
+    await when(a.shard.announce(peerAddress(1), announcement).catch(() => {}));
     const again = await open("a");
-    await when(again.shard.announce(address(1), { ...announcement, phase: "primary" }));
+    await when(again.shard.announce(peerAddress(1), { ...announcement, phase: "primary" }));
     await time.advance(1500);
     expect(owners()).toEqual([again.session.id]);
   });
 
   test("takes all peers that announce themselves at the same moment", async () => {
     const all = await Promise.all([1, 2, 3, 4, 5].map(async (n) => ({ n, ...(await open(`p${n}`)) })));
-    await when(Promise.all(all.map(({ n, shard }) => shard.announce(address(n), announcement))));
+    await when(Promise.all(all.map(({ n, shard }) => shard.announce(peerAddress(n), announcement))));
     expect(await when(a.shard.readElection())).toHaveLength(5);
   });
 
   test("without its folder is an error that says so", async () => {
     await when(a.session.write([{ kind: "delete", path: `${PATH}/election` }]));
-    await expect(when(a.shard.announce(address(1), announcement))).rejects.toMatchObject({
+    await expect(when(a.shard.announce(peerAddress(1), announcement))).rejects.toMatchObject({
       code: "SHARD_NOT_PREPARED",
     });
     expect(await when(a.shard.readElection())).toEqual([]);
@@ -338,12 +289,12 @@ describe("the election", () => {
           else if (fault === "behind") store.lag("a");
           else if (fault !== "none") store.faultNextWrite("a", fault);
           const features = [`f${index}`];
-          await when(shard.announce(address(1), { ...announcement, features }).catch(() => {}));
+          await when(shard.announce(peerAddress(1), { ...announcement, features }).catch(() => {}));
           store.restore("a");
           await time.advance(fault === "cut" ? 400 : 50);
         }
         expect(session.status.kind).toBe("connected");
-        expect((await when(shard.announce(address(1), announcement))).features).toEqual(["incarnations"]);
+        expect((await when(shard.announce(peerAddress(1), announcement))).features).toEqual(["incarnations"]);
         expect(owners()).toEqual([session.id]);
         await time.advance(1000);
         expect(owners()).toEqual([session.id]);
@@ -366,16 +317,16 @@ describe("the watch on a shard", () => {
       await time.advance(50);
       expect(calls).toBeGreaterThan(before);
     };
-    await told(() => b.shard.writeState({ state: state(), version: undefined, by: "x" }));
-    await told(() => b.shard.announce(address(2), announcement));
-    await told(() => b.shard.announce(address(2), { ...announcement, phase: "primary" }));
-    await told(() => b.shard.announce(address(2), { ...announcement, phase: "idle" }));
+    await told(() => b.shard.writeState({ state: shardState(), version: undefined, by: "x" }));
+    await told(() => b.shard.announce(peerAddress(2), announcement));
+    await told(() => b.shard.announce(peerAddress(2), { ...announcement, phase: "primary" }));
+    await told(() => b.shard.announce(peerAddress(2), { ...announcement, phase: "idle" }));
     await told(() => b.shard.leave());
-    await told(() => b.shard.announce(address(2), announcement));
+    await told(() => b.shard.announce(peerAddress(2), announcement));
     await told(() => b.session.close());
     stop();
     const after = calls;
-    await when(a.shard.writeState({ state: state(), version: 1, by: "x" }));
+    await when(a.shard.writeState({ state: shardState(), version: 1, by: "x" }));
     await time.advance(100);
     expect(calls).toBe(after);
   });
@@ -387,13 +338,13 @@ describe("the watch on a shard", () => {
     await time.advance(50);
     store.cut("a");
     await time.advance(50);
-    await when(b.shard.announce(address(2), announcement));
+    await when(b.shard.announce(peerAddress(2), announcement));
     const before = calls;
     store.restore("a");
     await time.advance(500);
     expect(calls).toBeGreaterThan(before);
     const again = calls;
-    await when(b.shard.announce(address(2), { ...announcement, phase: "primary" }));
+    await when(b.shard.announce(peerAddress(2), { ...announcement, phase: "primary" }));
     await time.advance(50);
     expect(calls).toBeGreaterThan(again);
   });
@@ -413,7 +364,7 @@ describe("a document restored after it was lost (B1)", () => {
     const { shard } = await open("a");
     await when(shard.prepare());
     const outcome = await when(
-      shard.writeState({ state: state({ generation: 7 }), version: undefined, versionAbove: 23, by: "adm" }),
+      shard.writeState({ state: shardState({ generation: 7 }), version: undefined, versionAbove: 23, by: "adm" }),
     );
     expect(outcome.kind).toBe("yes");
     const view = await when(shard.readState());
@@ -422,7 +373,7 @@ describe("a document restored after it was lost (B1)", () => {
       7,
       { by: "adm", version: 24 },
     ]);
-    const late = await when(shard.writeState({ state: state({ generation: 6 }), version: 23, by: "b" }));
+    const late = await when(shard.writeState({ state: shardState({ generation: 6 }), version: 23, by: "b" }));
     expect(late.kind).toBe("no");
   });
 });

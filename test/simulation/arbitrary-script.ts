@@ -28,6 +28,8 @@ const MOMENTS = [
   "does async copy",
   "does deposed renew-incarnation",
   "does deposed keep-fork",
+  "does deposed roll-back",
+  "job deposed roll-back",
   "job deposed rewind",
   "does deposed write",
 ];
@@ -39,6 +41,8 @@ const pause: fc.Arbitrary<string> = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 800 }).map((ms) => `run ${ms}ms`) },
   { weight: 2, arbitrary: fc.integer({ min: 1, max: 12 }).map((s) => `run ${s}s`) },
 );
+
+const tags = fc.constantFrom("none", "nofailover", "nosync", "nosync nofailover", "priority=3", "zone=x", "zone=y");
 
 function faultOf(peers: number): fc.Arbitrary<string> {
   const peer = fc.oneof(
@@ -61,6 +65,10 @@ function faultOf(peers: number): fc.Arbitrary<string> {
       ),
     },
     { weight: 10, arbitrary: fc.constant("heal") },
+    { weight: 3, arbitrary: one("cut-record") },
+    { weight: 2, arbitrary: one("pause-replay") },
+    { weight: 3, arbitrary: one("resume-replay") },
+    { weight: 2, arbitrary: one("rebuild") },
     { weight: 4, arbitrary: one("kill-postgres") },
     { weight: 3, arbitrary: one("restart-sitter") },
     { weight: 1, arbitrary: one("kill-sitter") },
@@ -83,11 +91,13 @@ function faultOf(peers: number): fc.Arbitrary<string> {
     { weight: 1, arbitrary: timed("delay-writes", 30) },
     { weight: 1, arbitrary: timed("lag-store", 40) },
     { weight: 2, arbitrary: one("promote") },
+    { weight: 1, arbitrary: fc.tuple(peer, tags).map(([a, given]) => `tag ${a} ${given}`) },
     { weight: 1, arbitrary: fc.constantFrom("stop-store", "start-store", "start-store expired", "freeze", "unfreeze") },
     { weight: 2, arbitrary: fc.constantFrom("start-store", "unfreeze") },
     { weight: 2, arbitrary: one("crash-in-promotion") },
     { weight: 1, arbitrary: one("break-job") },
     { weight: 1, arbitrary: one("reap") },
+    { weight: 3, arbitrary: one("snapshot") },
     { weight: 1, arbitrary: one("fill-disk") },
   );
 }

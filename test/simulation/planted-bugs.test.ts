@@ -17,6 +17,9 @@ const stories = [
   "promote-async-under-load",
   "crash-in-promotion-while-hung",
   "claim-while-primary-wakes",
+  "primary-isolated-and-back",
+  "promote-async-with-a-late-walsender",
+  "claim-forgotten-while-primary-wakes",
 ].map((name) => readFileSync(new URL(`${name}.txt`, FOLDER), "utf8"));
 const RANDOM_STORIES = 300;
 

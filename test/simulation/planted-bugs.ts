@@ -3,6 +3,7 @@
 
 import type { Decision, Memory } from "../../src/cluster/decision.ts";
 import type { Observation, PostgresSettings } from "../../src/cluster/observation.ts";
+import type { ShardState } from "../../src/cluster/state.ts";
 import type { Decide } from "../../simulation/world/types.ts";
 
 export type Plant = (decide: Decide) => Decide;
@@ -34,6 +35,13 @@ function withServer(
   return { ...observation, postgres: { ...postgres, server: change(postgres.server) } };
 }
 
+function withState(observation: Observation, change: (state: ShardState) => ShardState): Observation {
+  const { store } = observation;
+  const { shard } = store;
+  if (shard.kind !== "document") return observation;
+  return { ...observation, store: { ...store, shard: { ...shard, state: change(shard.state) } } };
+}
+
 export const BUGS: Readonly<Record<string, Plant>> = {
   "the gate is open from the start (P1)": changing((decision) =>
     withSettings(decision, (settings) => ({ ...settings, gate: "open" })),
@@ -56,7 +64,8 @@ export const BUGS: Readonly<Record<string, Plant>> = {
   "standbys are believed to have flushed all (S1, T1, P1)": lying((observation) =>
     withServer(observation, (server) => {
       if (server.kind !== "primary" && server.kind !== "standby") return server;
-      return { ...server, walsenders: server.walsenders.map((sender) => ({ ...sender, flush: server.wal.end })) };
+      const all = { sent: server.wal.end, flush: server.wal.end };
+      return { ...server, walsenders: server.walsenders.map((sender) => ({ ...sender, ...all })) };
     }),
   ),
 
@@ -110,6 +119,33 @@ export const BUGS: Readonly<Record<string, Plant>> = {
         : decision;
     },
   ),
+
+  "a list is believed to be in force as soon as it is written (S1)": lying((observation) =>
+    withServer(observation, (server) => {
+      if (server.kind !== "primary") return server;
+      const { syncNames } = server.settings;
+      const syncPriority = ({ name }: { name: string }): number => syncNames.indexOf(name) + 1;
+      const walsenders = server.walsenders.map((sender) => ({ ...sender, syncPriority: syncPriority(sender) }));
+      return { ...server, walsenders };
+    }),
+  ),
+
+  "the first async takes itself for the sync (T1)": lying((observation) =>
+    withState(observation, (state) =>
+      state.sync && state.async[0]?.id === observation.self.id
+        ? { ...state, sync: state.async[0], async: state.async.slice(1) }
+        : state,
+    ),
+  ),
+
+  "a claim is sent without a mark of it (T1, FENCE)": lying((observation, memory) => {
+    const { postgres, store } = observation;
+    const { data } = postgres;
+    if (!memory.takingOver || data.kind !== "present" || !data.mark || store.shard.kind !== "document")
+      return observation;
+    const mark = { ...data.mark, claim: { version: store.shard.version } };
+    return { ...observation, postgres: { ...postgres, data: { ...data, mark } } };
+  }),
 
   "S1 requires one standby only (S1)": (decide) => (observation, memory) => {
     const both = memory.replacing !== undefined;

@@ -43,6 +43,7 @@ test("I1 to I6 hold in every random story, and each of the dangerous rules was r
     "FENCE",
     "F1",
     "do promote",
+    "do roll-back",
     "do rewind",
     "do keep-fork",
     "do write-marker",

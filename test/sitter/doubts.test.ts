@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Observation, Receiver, Walsender } from "../../src/cluster/observation.ts";
 import { doubtsAbout, otherPeers } from "../../src/sitter/doubts.ts";
-import { registrarPath } from "../../src/sitter/registrar.ts";
+import { registrarPath } from "../../src/shard/registrar-path.ts";
 import { address, ANNOUNCEMENT, entry, OPEN, OTHER, primaryServer, SELF, shardState } from "./fakes.ts";
 
 const THIRD = address(3);

@@ -1,6 +1,7 @@
 // Stand-ins for the ports around a sitter, each with the failures that the real ones have: calls that hang, outcomes that stay unknown,
 // sessions that end.
 
+import { NO_TAGS } from "../../src/cluster/tags.ts";
 import { ManateeError } from "../../src/base/errors.ts";
 import { lsn } from "../../src/base/lsn.ts";
 import { type Decision, NEW_MEMORY, type PostgresAction } from "../../src/cluster/decision.ts";
@@ -27,17 +28,9 @@ import type { PostgresServer } from "../../src/postgres/port.ts";
 import type { ShardStore } from "../../src/shard/port.ts";
 import type { PostgresReport } from "../../src/status/report.ts";
 import type { Clock } from "../../src/world/port.ts";
+import { peerAddress, shardState as plainState, standbyAnnouncement } from "../support/shard-state.ts";
 
-export function address(n: number): PeerAddress {
-  const ip = `10.0.0.${n}`;
-  return {
-    id: `${ip}:5432:12345`,
-    zoneId: `zone-${n}`,
-    ip,
-    pgUrl: `tcp://postgres@${ip}:5432/postgres`,
-    backupUrl: `http://${ip}:12345`,
-  };
-}
+export const address = peerAddress;
 
 export const SELF = address(1);
 export const OTHER = address(2);
@@ -47,43 +40,20 @@ export function entry(peer: PeerAddress) {
 }
 
 export function shardState(changes: Partial<ShardState> = {}): ShardState {
-  return {
-    generation: 1,
+  return plainState({
     primary: entry(SELF),
     sync: entry(OTHER),
-    async: [],
-    deposed: [],
-    initWal: lsn(0x3000000n),
-    initTimeline: 1,
-    provisional: false,
-    timeline: 1,
-    highestTimeline: 1,
     systemIdentifier: "7000000000000000001",
-    freeze: undefined,
-    promote: undefined,
-    malformedPromote: undefined,
-    oneNodeWriteMode: false,
-    rule: "B1",
     reason: "the shard is founded",
-    written: undefined,
-    requires: ["incarnations"],
-    extra: {},
     ...changes,
-  };
+  });
 }
 
-export const ANNOUNCEMENT: Announcement = {
+export const ANNOUNCEMENT = standbyAnnouncement({
   incarnation: "data-of-zone-1",
-  data: "marked",
   systemIdentifier: "7000000000000000001",
-  features: ["incarnations"],
   phase: "idle",
-  serving: undefined,
-  handover: undefined,
-  abdicates: undefined,
-  callsFor: undefined,
-  standing: undefined,
-};
+});
 
 export function decision(changes: Partial<Decision> = {}): Decision {
   return {
@@ -108,6 +78,8 @@ export function sitterConfig(changes: Partial<SitterConfig> = {}): SitterConfig 
     self: SELF,
     store: { kind: "local", directory: "/nowhere", sessionTimeoutMs: 4_000 },
     postgres: undefined as never,
+    storage: undefined,
+    tags: NO_TAGS,
     policy: {
       oneNodeWriteMode: false,
       takeoverAlone: false,
@@ -121,6 +93,7 @@ export function sitterConfig(changes: Partial<SitterConfig> = {}): SitterConfig 
       syncLagBytesMax: 1_000_000,
       bootstrapPeersMin: 2,
     },
+    peers: { silence: { beatMs: 100, minMs: 800, maxMs: 3_000, deviations: 8 }, tls: undefined },
     healthCheckIntervalMs: 1_000,
     peerProbeLimitMs: 500,
     statusHost: SELF.ip,
@@ -375,6 +348,7 @@ export class FakePostgres implements PostgresServer {
     job: undefined,
     failure: undefined,
     forks: [],
+    canRollBack: false,
   };
   observed = 0;
   readonly performed: PostgresAction[] = [];

@@ -1,7 +1,8 @@
 // A world under a clock of its own: time passes only when a test says so. Timers run in order, and what they set off runs to its end
 // before the next one does.
 
-import type { HttpAnswer, LogFields, LogLevel, PortAnswer, World } from "../../src/world/port.ts";
+import { realCrypto } from "../../src/world/real/crypto.ts";
+import type { ByteStream, HttpAnswer, LogFields, LogLevel, PortAnswer, World } from "../../src/world/port.ts";
 
 export interface LogLine {
   readonly level: LogLevel;
@@ -22,6 +23,8 @@ export class SimulatedWorld implements World {
   httpAnswer: (target: { host: string; port: number }) => Promise<HttpAnswer | "refused" | "silent"> = async () =>
     "refused";
   portAnswer: (target: { host: string; port: number }) => Promise<PortAnswer> = async () => "refused";
+  streamAnswer: (target: { host: string; port: number }) => Promise<ByteStream | "refused" | "silent" | "declined"> =
+    async () => "declined";
   readonly asked: { host: string; port: number; at: number }[] = [];
 
   readonly clock = { now: () => this.#now, wall: () => 1_700_000_000_000 + this.#now };
@@ -54,8 +57,11 @@ export class SimulatedWorld implements World {
     },
   };
 
+  readonly crypto = realCrypto;
+
   readonly network = {
-    probePort: ({ host, port }: { host: string; port: number; limitMs: number }) => this.portAnswer({ host, port }),
+    openStream: (target: { host: string; port: number; limitMs: number }) => this.streamAnswer(target),
+    probePostgres: ({ host, port }: { host: string; port: number; limitMs: number }) => this.portAnswer({ host, port }),
     httpGet: ({ host, port }: { host: string; port: number; path: string; limitMs: number }) => {
       this.asked.push({ host, port, at: this.#now });
       return this.httpAnswer({ host, port });

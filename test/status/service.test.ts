@@ -12,7 +12,7 @@ function report(healthy: boolean): PeerReport {
 }
 
 function service({ known, ageMs = 0 }: { known: PeerReport | undefined; ageMs?: number }) {
-  return statusService({ report: () => known, roundAgeMs: () => ageMs });
+  return statusService({ report: () => known, journal: () => [], roundAgeMs: () => ageMs });
 }
 
 async function get(app: ReturnType<typeof service>, path: string): Promise<{ status: number; json: unknown }> {
@@ -25,7 +25,14 @@ describe("the status service", () => {
     const app = service({ known: report(true) });
     const { status, json } = await get(app, "/");
     expect(status).toBe(200);
-    expect(Object.keys((json as { routes: object }).routes)).toEqual(["/", "/ping", "/state", "/restore", "/live"]);
+    expect(Object.keys((json as { routes: object }).routes)).toEqual([
+      "/",
+      "/ping",
+      "/state",
+      "/restore",
+      "/journal",
+      "/live",
+    ]);
     expect(await get(app, "/nothing")).toMatchObject({ status: 404, json: { error: "no such route: /nothing" } });
   });
 

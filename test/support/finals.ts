@@ -7,8 +7,9 @@ import type { TestPeer } from "./peer.ts";
 import type { TestShard } from "./shard.ts";
 import { type Credentials, TABLE } from "./writer.ts";
 
-const CONNECT_LIMIT_MS = 3000;
-const CATCH_UP_LIMIT_MS = 30_000;
+/** A machine with both cores busy takes seconds to fork a session. */
+const CONNECT_LIMIT_MS = 10_000;
+const CATCH_UP_LIMIT_MS = 60_000;
 
 export async function connect(options: Credentials & { host: string; port: number }): Promise<pg.Client> {
   const client = new pg.Client({ ...options, connectionTimeoutMillis: CONNECT_LIMIT_MS });
@@ -36,31 +37,32 @@ async function finalsOf(shard: TestShard, peers: readonly TestPeer[]): Promise<r
   const primary = await shard.primary();
   const [row] = await shard.query<{ end: string }>(primary, "SELECT pg_current_wal_flush_lsn()::text AS end");
   const finals: FinalPeer[] = [];
-  for (const peer of peers) {
-    if (peer !== primary) await waitReplayed(shard, peer, row?.end ?? "0/0");
-    finals.push(await finalOf(shard, peer));
-  }
+  for (const peer of peers) finals.push(await waitForFinal(shard, peer, row?.end ?? "0/0"));
   return finals;
 }
 
-async function waitReplayed(shard: TestShard, peer: TestPeer, end: string): Promise<void> {
+/** A peer that has just been taken back into the chain may close its gate once more before it opens it: that it admits nobody is no answer yet. */
+async function waitForFinal(shard: TestShard, peer: TestPeer, end: string): Promise<FinalPeer> {
   const until = performance.now() + CATCH_UP_LIMIT_MS;
   for (;;) {
-    const [row] = await shard.query<{ reached: boolean | null; replay: string }>(
-      peer,
-      "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn AS reached, pg_last_wal_replay_lsn()::text AS replay",
-      [end],
-    );
-    if (row?.reached === true) return;
+    const final = await finalOf(shard, peer, end).catch((error: Error) => `does not answer (${error.message})`);
+    if (typeof final !== "string") return final;
     if (performance.now() > until)
-      throw new Error(
-        `${peer.name} has replayed ${row?.replay ?? "nothing"}, the primary had flushed ${end}\n${await shard.story()}`,
-      );
+      throw new Error(`${peer.name} ${final}, the primary had flushed ${end}\n${await shard.story()}`);
     await sleep(50);
   }
 }
 
-async function finalOf(shard: TestShard, peer: TestPeer): Promise<FinalPeer> {
+/** What the peer holds, or in words that it has not replayed up to there. */
+async function finalOf(shard: TestShard, peer: TestPeer, end: string): Promise<FinalPeer | string> {
+  // A statement of its own: the rows are read with a snapshot that is taken after it.
+  const [progress] = await shard.query<{ replay: string | null; reached: boolean }>(
+    peer,
+    `SELECT pg_last_wal_replay_lsn()::text AS replay,
+            NOT pg_is_in_recovery() OR coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false) AS reached`,
+    [end],
+  );
+  if (progress?.reached !== true) return `has replayed ${progress?.replay ?? "nothing"}`;
   const [row] = await shard.query<{
     ids: number[] | null;
     system: string;
@@ -77,7 +79,9 @@ async function finalOf(shard: TestShard, peer: TestPeer): Promise<FinalPeer> {
             (SELECT received_tli FROM pg_stat_wal_receiver) AS received,
             CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END AS walfile`,
   );
-  if (row === undefined) throw new Error(`${peer.name} did not answer`);
+  if (row === undefined) return "answered nothing";
+  // One that has just been told of another upstream is between two connections.
+  if (row.standby && !row.streaming) return "does not stream";
   return {
     peer: String(peer.port),
     role: row.standby ? "standby" : "primary",

@@ -16,6 +16,7 @@ import {
   treeOf,
   waitGone,
 } from "./processes.ts";
+import type { Host } from "./hosts.ts";
 import type { Runtime } from "./runtime.ts";
 import { giveAway, runAs } from "./unprivileged.ts";
 
@@ -27,6 +28,8 @@ export interface PeerOptions {
   /** The whole configuration file, but what this file fills in. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Default: this machine's loopback. */
+  readonly host?: Host;
 }
 
 /** One life of a sitter's process. */
@@ -39,6 +42,7 @@ export class TestPeer {
   readonly name: string;
   /** Of PostgreSQL; the status service is on the next, the backup server on the one after. */
   readonly port: number;
+  readonly ip: string;
   readonly id: string;
   readonly folder: string;
   readonly dataDir: string;
@@ -55,7 +59,8 @@ export class TestPeer {
     this.name = options.name;
     this.port = options.port;
     this.folder = options.folder;
-    this.id = `127.0.0.1:${options.port}:${options.port + 2}`;
+    this.ip = options.host?.ip ?? "127.0.0.1";
+    this.id = `${this.ip}:${options.port}:${options.port + 2}`;
     this.dataDir = join(options.folder, "data");
     this.configFile = join(options.folder, "sitter.json");
     this.logFile = join(options.folder, "sitter.log");
@@ -85,15 +90,25 @@ export class TestPeer {
     giveAway(this.configFile);
   }
 
-  startSitter(): void {
+  startSitter(more: Readonly<Record<string, string>> = {}): void {
     if (this.sitterPid !== undefined) throw new Error(`the sitter of ${this.name} runs already`);
-    const { runtime, environment } = this.#options;
+    const { runtime, environment, host } = this.#options;
     const log = openSync(this.logFile, "a");
     giveAway(this.logFile);
-    this.#sitter = spawn(runtime.node, [join(runtime.folder, "bin/manatee-sitter"), "-f", this.configFile, "-v"], {
-      ...runAs().credentials,
+    const enter = host?.enter ?? [];
+    const command = [runtime.node, join(runtime.folder, "bin/manatee-sitter"), "-f", this.configFile, "-v"];
+    const [program = runtime.node, ...args] = [...enter, ...command];
+    this.#sitter = spawn(program, args, {
+      // Into another host only root goes, and becomes that user on the way.
+      ...(enter.length === 0 && runAs().credentials),
       cwd: this.folder,
-      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: this.folder, LANG: "C.UTF-8", ...environment },
+      env: {
+        PATH: process.env["PATH"] ?? "/usr/bin:/bin",
+        HOME: this.folder,
+        LANG: "C.UTF-8",
+        ...environment,
+        ...more,
+      },
       stdio: ["ignore", log, log],
       detached: true,
     });
@@ -158,11 +173,13 @@ export class TestPeer {
     await killAllIn(this.folder);
   }
 
-  /** SIGSTOP of sitter (`sitter`), PostgreSQL (`postgres`) or both. */
+  /** SIGSTOP of sitter (`sitter`), PostgreSQL (`postgres`) or both. Not of an embedded store that it happened to start, which is all peers'. */
   freeze(what: "sitter" | "postgres" | "both" = "both"): void {
     const sitter = this.sitterPid;
     const pids = [
-      ...(what !== "postgres" && sitter !== undefined ? treeOf(sitter).filter(({ cwd }) => cwd !== this.dataDir) : []),
+      ...(what !== "postgres" && sitter !== undefined
+        ? treeOf(sitter).filter(({ cwd, args }) => cwd !== this.dataDir && !args.some(isStoreProgram))
+        : []),
       ...(what === "sitter" ? [] : this.postgresProcesses()),
     ].map(({ pid }) => pid);
     if (pids.length === 0) throw new Error(`nothing of ${this.name} runs that could be frozen`);
@@ -184,7 +201,7 @@ export class TestPeer {
   /** What the sitter says of itself; undefined if it does not answer within the limit. */
   async report(limitMs = 1000): Promise<PeerReport | undefined> {
     try {
-      const answer = await fetch(`http://127.0.0.1:${this.port + 1}/state`, { signal: AbortSignal.timeout(limitMs) });
+      const answer = await fetch(`http://${this.ip}:${this.port + 1}/state`, { signal: AbortSignal.timeout(limitMs) });
       return answer.ok ? ((await answer.json()) as PeerReport) : undefined;
     } catch {
       return undefined;
@@ -224,6 +241,8 @@ export class TestPeer {
     return processesIn(this.folder).map(describe);
   }
 }
+
+const isStoreProgram = (arg: string) => arg.endsWith("coordination/local/server-process.js");
 
 const LEVELS: Readonly<Record<string, string>> = { 10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error" };
 

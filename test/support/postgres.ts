@@ -15,6 +15,7 @@ import {
 import type { PeerAddress } from "../../src/cluster/state.ts";
 import type { PostgresConfig } from "../../src/config/types.ts";
 import type { PostgresServer } from "../../src/postgres/port.ts";
+import type { PostgresStorage } from "../../src/postgres/real/dataset.ts";
 import { realPostgres } from "../../src/postgres/real/server.ts";
 import { realClock, realRandom, realTimers } from "../../src/world/real/clock.ts";
 import type { Log, LogFields } from "../../src/world/port.ts";
@@ -81,7 +82,7 @@ export class PostgresBench {
     return this.#folder;
   }
 
-  async peer(name: string, overrides: Partial<PostgresConfig> = {}): Promise<TestPeer> {
+  async peer(name: string, overrides: Partial<PostgresConfig> = {}, storage?: PostgresStorage): Promise<TestPeer> {
     const port = await freePorts(1);
     const config: PostgresConfig = {
       dataDir: join(this.#folder, name, "data"),
@@ -113,8 +114,7 @@ export class PostgresBench {
       pgUrl: `tcp://postgres@127.0.0.1:${port}/postgres`,
       backupUrl: `http://127.0.0.1:${port}`,
     };
-    const peer = this.#make(config, address);
-    return peer;
+    return this.#make(config, address, storage);
   }
 
   /** The same peer under another address. */
@@ -127,7 +127,7 @@ export class PostgresBench {
     return this.#make({ ...config, ...changes }, self);
   }
 
-  #make(config: PostgresConfig, self: PeerAddress): TestPeer {
+  #make(config: PostgresConfig, self: PeerAddress, storage?: PostgresStorage): TestPeer {
     const lines: LogLine[] = [];
     const postgres = realPostgres({
       config,
@@ -137,6 +137,7 @@ export class PostgresBench {
       clock: realClock,
       timers: realTimers,
       random: realRandom,
+      storage,
     });
     const peers = () => [{ ip: "127.0.0.1" }];
     const connect: TestPeer["connect"] = async ({ user, overTcp, password } = {}) => {
@@ -159,7 +160,7 @@ export class PostgresBench {
       self,
       postgres,
       lines,
-      reopen: () => this.#make(config, self),
+      reopen: () => this.#make(config, self, storage),
       connect,
       async sql(text) {
         const client = await connect();

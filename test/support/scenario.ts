@@ -72,8 +72,11 @@ async function withStory(error: unknown, shard: TestShard): Promise<unknown> {
   return error;
 }
 
-/** The longest time without an acknowledged insert since then was at most this. */
-export function expectGapAtMost(shard: TestShard, { since, limitMs }: { since: number; limitMs: number }): void {
+/** Longer than any pause of a busy machine, shorter than whatever would make commits wait here (a session, a silent standby): no measure of speed. */
+const OUTAGE_MS = 5500;
+
+/** Writes have gone on since then. */
+export function expectNoOutage(shard: TestShard, { since }: { since: number }): void {
   const times = shard.history.operations
     .filter(
       (operation) => operation.kind === "insert" && operation.outcome === "ok" && (operation.endedAt ?? 0) >= since,
@@ -87,5 +90,5 @@ export function expectGapAtMost(shard: TestShard, { since, limitMs }: { since: n
     last = at;
   }
   expect(times.length, "inserts acknowledged in that time").toBeGreaterThan(0);
-  expect(longest, "longest time without an acknowledged insert, in ms").toBeLessThanOrEqual(limitMs);
+  expect(longest, "longest time without an acknowledged insert, in ms").toBeLessThan(OUTAGE_MS);
 }

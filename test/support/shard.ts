@@ -11,6 +11,8 @@ import type { Reign } from "./checker.ts";
 import { type HistoryDocument, type ShardDocuments, shardDocuments, type StateDocument } from "./documents.ts";
 import { assertHistoryHolds, assertPeersEqual, connect } from "./finals.ts";
 import { History } from "./history.ts";
+import type { StorageOfShard } from "./storage-shard.ts";
+import { ZfsSide } from "./zfs-shard.ts";
 import type { TestPeer } from "./peer.ts";
 import { describe, killAllIn, processesIn, signal } from "./processes.ts";
 import type { Runtime } from "./runtime.ts";
@@ -35,9 +37,11 @@ export interface AdmResult {
 
 export const SHARD_PATH = "/manatee/1.ledger.test";
 /** Of anything that is expected to happen at once, on a busy machine. */
-export const SOON_MS = 30_000;
+export const SOON_MS = 60_000;
+/** `invalid_authorization_specification`: pg_hba.conf rejects. */
+const SHUT = "28000";
 /** Of forming a shard or a full copy. */
-export const LONG_MS = 90_000;
+export const LONG_MS = 240_000;
 
 export class TestShard {
   readonly folder: string;
@@ -46,6 +50,7 @@ export class TestShard {
   readonly history = new History();
   readonly credentials: Credentials;
   readonly shardPath = SHARD_PATH;
+  readonly #storage: StorageOfShard | undefined;
   readonly #runtime: Runtime;
   readonly #documents: ShardDocuments;
   readonly #workloads: Workload[] = [];
@@ -59,14 +64,28 @@ export class TestShard {
     store: TestStore;
     credentials: Credentials;
     runtime: Runtime;
+    storage?: StorageOfShard | undefined;
   }) {
     this.folder = parts.folder;
     this.peers = parts.peers;
     this.store = parts.store;
     this.credentials = parts.credentials;
     this.#runtime = parts.runtime;
+    this.#storage = parts.storage;
     this.#documents = shardDocuments(parts.store, SHARD_PATH);
     process.once("exit", this.#killAtExit);
+  }
+
+  /** Of a shard that was started on one. */
+  get zfs(): ZfsSide {
+    if (!(this.#storage instanceof ZfsSide)) throw new Error("this shard does not lie on ZFS");
+    return this.#storage;
+  }
+
+  /** What its data directories lie on. */
+  get storage(): StorageOfShard {
+    if (!this.#storage) throw new Error("this shard lies on plain folders");
+    return this.#storage;
   }
 
   // --- looking
@@ -160,7 +179,7 @@ export class TestShard {
 
   /** A connection by password, closed at the end of the test. */
   async client(peer: TestPeer): Promise<pg.Client> {
-    const client = await connect({ host: "127.0.0.1", port: peer.port, ...this.credentials });
+    const client = await connect({ host: peer.ip, port: peer.port, ...this.credentials });
     this.#clients.push(client);
     return client;
   }
@@ -171,7 +190,7 @@ export class TestShard {
     text: string,
     values: readonly unknown[] = [],
   ): Promise<readonly Row[]> {
-    const client = await connect({ host: "127.0.0.1", port: peer.port, ...this.credentials });
+    const client = await this.#admitted(peer);
     try {
       return (await client.query<Row>(text, [...values])).rows;
     } finally {
@@ -179,19 +198,32 @@ export class TestShard {
     }
   }
 
+  /** A standby that receives from the primary beside its sync lets nobody read meanwhile: that is waited for. */
+  async #admitted(peer: TestPeer): Promise<pg.Client> {
+    const until = performance.now() + 2 * SOON_MS;
+    for (;;)
+      try {
+        return await connect({ host: peer.ip, port: peer.port, ...this.credentials });
+      } catch (error) {
+        if ((error as { code?: string }).code !== SHUT || performance.now() > until) throw error;
+        await sleep(200);
+      }
+  }
+
   /** Clients that write (and one that reads) until the test stops them. Makes the table. */
-  async writer({ clients = 4, pauseMs = 25, readEveryMs = 250 } = {}): Promise<Workload> {
+  async writer({ clients = 4, pauseMs = 25, readEveryMs = 250, spread = false } = {}): Promise<Workload> {
     await this.query(
       await this.primary(),
       `CREATE TABLE IF NOT EXISTS ${TABLE} (id bigint PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())`,
     );
     const workload = startWorkload({
       history: this.history,
-      endpoints: this.peers.map(({ port }) => ({ host: "127.0.0.1", port })),
+      endpoints: this.peers.map(({ ip, port }) => ({ host: ip, port })),
       credentials: this.credentials,
       clients,
       pauseMs,
       readEveryMs,
+      spread,
     });
     this.#workloads.push(workload);
     await this.waitForWrites(5);
@@ -314,6 +346,7 @@ export class TestShard {
     await this.#stopClients();
     for (const client of this.#clients) await client.end().catch(() => undefined);
     for (const peer of this.peers) peer.thaw();
+    await this.#storage?.stopServices().catch((error: Error) => problems.push(error.message));
     const ended = await Promise.allSettled(this.peers.map((peer) => peer.stopSitter()));
     for (const result of ended) if (result.status === "rejected") problems.push((result.reason as Error).message);
     if (problems.length === 0) {
@@ -324,6 +357,7 @@ export class TestShard {
     await killAllIn(join(this.folder, "peers"));
     await this.store.dispose().catch((error: Error) => problems.push(error.message));
     await killAllIn(this.folder);
+    await this.#storage?.close().catch((error: Error) => problems.push(error.message));
     if (process.env["MANATEE_TEST_KEEP"] === undefined) await rm(this.folder, { recursive: true, force: true });
     if (problems.length > 0) throw new Error(`the shard did not end in order:\n${problems.join("\n")}`);
   }

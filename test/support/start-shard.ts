@@ -4,13 +4,17 @@ import { randomBytes } from "node:crypto";
 import { chmod, mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BtrfsSide } from "./btrfs-shard.ts";
+import { DirectorySide } from "./directory-shard.ts";
 import { TestPeer } from "./peer.ts";
+import type { Host } from "./hosts.ts";
 import { freePorts } from "./ports.ts";
 import { type PostgresChoice, postgresBinaries } from "./postgres-binaries.ts";
 import { currentRuntime, type Runtime } from "./runtime.ts";
 import { SHARD_PATH, TestShard } from "./shard.ts";
 import { startStore, type TestStore } from "./store.ts";
 import { giveAway } from "./unprivileged.ts";
+import { ZfsSide } from "./zfs-shard.ts";
 
 export interface ShardOptions {
   /** Default 3. */
@@ -25,6 +29,16 @@ export interface ShardOptions {
   /** Waits until the chain is complete and streams. Default true. */
   readonly formed?: boolean;
   readonly runtime?: Runtime;
+  /** Of each peer. Default: all on this machine's loopback. */
+  readonly hosts?: readonly Host[];
+  /** Where a ZooKeeper listens. Default: on loopback. */
+  readonly storeAddress?: string;
+  /** Data directories on a real ZFS of so many megabytes, and a backup server for each peer. Default: plain folders. */
+  readonly zfsMegabytes?: number;
+  /** The same on a real Btrfs. */
+  readonly btrfsMegabytes?: number;
+  /** The same on datasets in plain folders. */
+  readonly directories?: boolean;
 }
 
 const NAMES = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot"] as const;
@@ -40,6 +54,7 @@ export async function startShard(options: ShardOptions = {}): Promise<TestShard>
     folder: join(folder, "store"),
     sessionTimeoutMs: options.sessionTimeoutMs ?? 4000,
     runtime,
+    ...(options.storeAddress !== undefined && { address: options.storeAddress }),
   });
   const shard = await assemble({ options, runtime, folder, store });
   try {
@@ -69,18 +84,29 @@ async function assemble({
   const count = options.peers ?? 3;
   await mkdir(join(folder, "peers"), { mode: 0o755 });
   giveAway(join(folder, "peers"));
+  const { zfsMegabytes, btrfsMegabytes } = options;
+  const zfs = zfsMegabytes === undefined ? undefined : await ZfsSide.open(runtime, zfsMegabytes);
+  const btrfs =
+    btrfsMegabytes === undefined
+      ? undefined
+      : await BtrfsSide.open(runtime, { megabytes: btrfsMegabytes, folder: join(folder, "peers") });
+  const directories = options.directories === true ? new DirectorySide(runtime, join(folder, "peers")) : undefined;
+  const storage = zfs ?? btrfs ?? directories;
   const peers: TestPeer[] = [];
-  for (const name of NAMES.slice(0, count)) {
+  for (const [i, name] of NAMES.slice(0, count).entries()) {
+    const host = options.hosts?.[i];
     const port = await freePorts(3);
     const peerFolder = join(folder, "peers", name);
-    const config = peerConfig({ name, port, folder: peerFolder, secrets, binDir, store });
-    peers.push(new TestPeer({ name, folder: peerFolder, port, runtime, config }));
+    const config = peerConfig({ name, ip: host?.ip ?? "127.0.0.1", port, folder: peerFolder, secrets, binDir, store });
+    peers.push(new TestPeer({ name, folder: peerFolder, port, runtime, config, ...(host && { host }) }));
   }
   for (const peer of peers) {
     await peer.prepare();
-    await peer.configure(options.config ?? {});
+    await peer.configure({ ...options.config, ...(storage && { storage: storage.section(peer) }) });
+    await storage?.prepare(peer);
+    await storage?.startBackupServer(peer);
   }
-  return new TestShard({ folder, peers, store, credentials, runtime });
+  return new TestShard({ folder, peers, store, credentials, runtime, storage });
 }
 
 interface Secrets {
@@ -98,7 +124,7 @@ async function writeSecrets(folder: string, superuserPassword: string): Promise<
   const contents = {
     superuserPasswordFile: superuserPassword,
     replicationPasswordFile: randomBytes(12).toString("hex"),
-    hbaConfFile: "host all all 127.0.0.1/32 scram-sha-256",
+    hbaConfFile: "host all all samenet scram-sha-256",
   };
   for (const [key, path] of Object.entries(secrets)) {
     await writeFile(path, `${contents[key as keyof Secrets]}\n`, { mode: 0o600 });
@@ -109,6 +135,7 @@ async function writeSecrets(folder: string, superuserPassword: string): Promise<
 
 function peerConfig({
   name,
+  ip,
   port,
   folder,
   secrets,
@@ -116,6 +143,7 @@ function peerConfig({
   store,
 }: {
   name: string;
+  ip: string;
   port: number;
   folder: string;
   secrets: Secrets;
@@ -123,7 +151,7 @@ function peerConfig({
   store: TestStore;
 }): Readonly<Record<string, unknown>> {
   return {
-    ip: "127.0.0.1",
+    ip,
     zoneId: name,
     shardPath: SHARD_PATH,
     postgresPort: port,

@@ -45,25 +45,31 @@ export async function startStore({
   folder,
   sessionTimeoutMs,
   runtime,
+  address,
 }: {
   kind: "zookeeper" | "local";
   folder: string;
   sessionTimeoutMs: number;
   runtime: Runtime;
+  address?: string;
 }): Promise<TestStore> {
   await mkdir(folder, { mode: 0o700 });
   return kind === "zookeeper"
-    ? startZooKeeperStore(folder, sessionTimeoutMs)
+    ? startZooKeeperStore(folder, { sessionTimeoutMs, address })
     : embeddedStore(folder, sessionTimeoutMs, runtime);
 }
 
-async function startZooKeeperStore(folder: string, sessionTimeoutMs: number): Promise<TestStore> {
-  const server: ZooKeeperServer = await startZooKeeper({ dir: folder });
+async function startZooKeeperStore(
+  folder: string,
+  { sessionTimeoutMs, address }: { sessionTimeoutMs: number; address: string | undefined },
+): Promise<TestStore> {
+  const server: ZooKeeperServer = await startZooKeeper({ dir: folder, ...(address !== undefined && { address }) });
   const config: StoreConfig = {
     kind: "zookeeper",
     connectString: server.connectString,
     sessionTimeoutMs,
     digest: DIGEST,
+    saslDigest: undefined,
     tls: undefined,
   };
   const nodes = new Nodes(config);

@@ -27,6 +27,11 @@ export interface WorkloadOptions {
   readonly attemptLimitMs?: number;
   /** Between two reads of all rows, by one more client; 0: nobody reads. */
   readonly readEveryMs?: number;
+  /**
+   * Each client has its own list of the servers, as if shuffled: it begins at another one than its neighbour. It reconnects from its first one on, and pauses for 0.1
+   * to 0.2 s after each failure. Otherwise all have the same list, and pause after each round over it.
+   */
+  readonly spread?: boolean;
 }
 
 /** Where applications write. */
@@ -45,7 +50,11 @@ export interface Workload {
 export function startWorkload(options: WorkloadOptions): Workload {
   const stopping = new AbortController();
   const running = Array.from({ length: options.clients }, (_, i) =>
-    writeUntilStopped(`w${i + 1}`, options, stopping.signal),
+    writeUntilStopped(
+      `w${i + 1}`,
+      { ...options, endpoints: options.spread ? ownList(options.endpoints, i) : options.endpoints },
+      stopping.signal,
+    ),
   );
   if ((options.readEveryMs ?? 0) > 0) running.push(readUntilStopped("r1", options, stopping.signal));
   return {
@@ -114,6 +123,8 @@ class FollowingConnection {
   readonly #name: string;
   readonly #options: WorkloadOptions;
   readonly #limitMs: number;
+  /** Of attempts, since a connection was lost. */
+  #failures = 0;
 
   constructor(name: string, options: WorkloadOptions) {
     this.#name = name;
@@ -124,9 +135,16 @@ class FollowingConnection {
   /** One round over all servers; false if none is writable. Keeps the connection it has. */
   async connect(): Promise<boolean> {
     if (this.#client !== undefined) return true;
-    for (const endpoint of this.#options.endpoints) if (await this.#tryEndpoint(endpoint)) return true;
+    const { endpoints, spread } = this.#options;
+    if (spread) {
+      const endpoint = endpoints[this.#failures++ % endpoints.length];
+      if (endpoint && (await this.#tryEndpoint(endpoint))) return true;
+      await sleep(100 + Math.random() * 100);
+      return false;
+    }
+    for (const endpoint of endpoints) if (await this.#tryEndpoint(endpoint)) return true;
     // libpq's callers wait a little before the next round.
-    await sleep(50);
+    await sleep(100);
     return false;
   }
 
@@ -180,12 +198,22 @@ class FollowingConnection {
     if (this.#client === undefined) return;
     const client = this.#client;
     this.#client = undefined;
+    this.#failures = 0;
     destroy(client);
   }
 
   #forget(client: pg.Client): void {
-    if (this.#client === client) this.#client = undefined;
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    this.#failures = 0;
   }
+}
+
+/** Beginning at the one of that number; every other client goes over them the other way round. */
+function ownList<T>(list: readonly T[], number: number): readonly T[] {
+  const at = number % list.length;
+  const [first, ...others] = [...list.slice(at), ...list.slice(0, at)];
+  return first === undefined ? [] : [first, ...(number % 2 === 0 ? others : others.reverse())];
 }
 
 /** Rejects past the limit; the statement goes on at the server, and its client must not be used again. */

@@ -8,7 +8,7 @@ import { connect, createServer } from "node:net";
 import { join } from "node:path";
 
 export interface ZooKeeperServer {
-  /** `127.0.0.1:PORT` */
+  /** `ADDRESS:PORT` */
   readonly connectString: string;
   readonly port: number;
   /** Of the TLS port, where `tls` was given. */
@@ -36,6 +36,8 @@ export interface ZooKeeperOptions {
   /** Made where it is missing; holds configuration, data and log. The caller removes it. */
   readonly dir: string;
   readonly port?: number;
+  /** Default: loopback. */
+  readonly address?: string;
   /** Sessions last between 2 and 20 ticks. 500 ms where not given: sessions from 1 s to 10 s. */
   readonly tickTimeMs?: number;
   readonly ensemble?: { readonly id: number; readonly members: readonly EnsembleMember[] };
@@ -69,6 +71,7 @@ const JAR_NAMES = [
   "netty-buffer",
   "netty-common",
 ];
+const LOOPBACK = "127.0.0.1";
 const READY_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5000;
 /** Kills the child when the test process dies, however it dies. */
@@ -173,7 +176,7 @@ log4j.appender.OUT.layout.ConversionPattern=%d{ISO8601} %-5p %c{1} - %m%n
 `;
 
 async function configuration(
-  { dir, tickTimeMs = 500, ensemble, tls, settings }: ZooKeeperOptions,
+  { dir, address = LOOPBACK, tickTimeMs = 500, ensemble, tls, settings }: ZooKeeperOptions,
   port: number,
   tlsPort: number | undefined,
 ): Promise<string> {
@@ -181,7 +184,7 @@ async function configuration(
     `tickTime=${tickTimeMs}`,
     `dataDir=${join(dir, "data")}`,
     `clientPort=${port}`,
-    "clientPortAddress=127.0.0.1",
+    `clientPortAddress=${address}`,
     "admin.enableServer=false",
     "4lw.commands.whitelist=*",
     "maxClientCnxns=0",
@@ -214,7 +217,7 @@ async function configuration(
 function serverOf(options: ZooKeeperOptions, port: number, tlsPort: number | undefined): ZooKeeperServer {
   let child: ChildProcess | undefined;
   let gone: Promise<void> = Promise.resolve();
-  const { dir } = options;
+  const { dir, address = LOOPBACK } = options;
 
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     const target = child;
@@ -228,7 +231,7 @@ function serverOf(options: ZooKeeperOptions, port: number, tlsPort: number | und
   };
 
   const server: ZooKeeperServer = {
-    connectString: `127.0.0.1:${port}`,
+    connectString: `${address}:${port}`,
     port,
     tlsPort,
     get pid() {
@@ -268,7 +271,7 @@ function serverOf(options: ZooKeeperOptions, port: number, tlsPort: number | und
       const log = await readFile(join(dir, "zookeeper.log"), "utf8");
       throw new Error(`ZooKeeper on port ${port} did not get ready; the end of its log:\n${log.slice(-3000)}`);
     },
-    ask: (word) => fourLetterWord(port, word),
+    ask: (word) => fourLetterWord({ host: address, port }, word),
   };
   return server;
 }
@@ -290,9 +293,9 @@ function spawnServer({ dir, properties }: ZooKeeperOptions, logFd: number): Chil
   return spawn(command, args, { cwd: dir, stdio: ["ignore", logFd, logFd] });
 }
 
-function fourLetterWord(port: number, word: string): Promise<string | undefined> {
+function fourLetterWord(server: { host: string; port: number }, word: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const socket = connect({ port, host: "127.0.0.1" });
+    const socket = connect(server);
     const timer = setTimeout(() => socket.destroy(), 2000);
     let answer = "";
     socket.setEncoding("utf8");

@@ -11,7 +11,7 @@ import { examples } from "../output.ts";
 import type { ExitStatus, Run } from "../program.ts";
 import { shardTarget } from "../target.ts";
 import { findPeer } from "../find-peer.ts";
-import { configFile } from "./rebuild.ts";
+import { configFile } from "../peer-target.ts";
 import { WrongUse } from "../wrong-use.ts";
 
 interface Options extends ChangeCommandOptions {

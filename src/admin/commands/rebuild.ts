@@ -10,9 +10,8 @@ import { isoTime } from "../../base/text.ts";
 import { examples } from "../output.ts";
 import { askPeer } from "../picture.ts";
 import type { ExitStatus, Run } from "../program.ts";
-import { shardTarget } from "../target.ts";
+import { peerTarget } from "../peer-target.ts";
 import { sleep } from "../wait.ts";
-import { WrongUse } from "../wrong-use.ts";
 
 /** A copy takes as long as the database is large; without --timeout it is waited for. */
 const LOOK_EVERY_MS = 1_000;
@@ -27,22 +26,15 @@ export function define(command: Command, run: Run): void {
     .action(run(rebuild));
 }
 
-/** -f, -c, else the environment's. */
-export function configFile({ env }: AdminContext, { file, config }: ChangeCommandOptions): string | undefined {
-  return file ?? config ?? (env["MANATEE_SITTER_CONFIG"] || undefined);
-}
-
 /** The request, as the sitter finds it. */
 export function rebuildRequestPath({ stateDir }: SitterConfig): string {
   return `${stateDir}/rebuild.json`;
 }
 
 async function rebuild(context: AdminContext, given: ChangeCommandOptions): Promise<ExitStatus> {
-  const file = configFile(context, given);
-  if (file === undefined) throw new WrongUse("option is required: --config (rebuild runs on the peer's own host)");
   const options = changeOptions(given);
-  const target = await shardTarget(context, { ...given, file });
-  const config = target.config as SitterConfig;
+  const target = await peerTarget(context, given);
+  const { config } = target;
   return withShard(context, target, async (access): Promise<ExitStatus> => {
     const { terminal, world } = context;
     const { state } = await readDocument(access);

@@ -8,7 +8,6 @@ import type { AdminContext } from "../context.ts";
 import { examples } from "../output.ts";
 import type { Picture } from "../picture.ts";
 import type { ExitStatus, Run } from "../program.ts";
-import { FORCED_ALONE } from "./takeover.ts";
 import { shardTarget, WAIT_TIMEOUT_MS } from "../target.ts";
 import { doing, type Progress, waitFor } from "../wait.ts";
 import { WrongUse } from "../wrong-use.ts";
@@ -17,8 +16,7 @@ interface Options extends ChangeCommandOptions {
   readonly mode?: string;
 }
 
-/** Reasons of the freezes that come with the mode: they end with it. Any other is an operator's own, and stays. */
-const FREEZES_OF_THE_MODE: readonly string[] = [FREEZE_OF_MODE.asked, FREEZE_OF_MODE.tookOverAlone, FORCED_ALONE];
+const FREEZES_OF_THE_MODE: readonly string[] = Object.values(FREEZE_OF_MODE);
 
 export function define(command: Command, run: Run): void {
   addChangeOptions(command)

@@ -64,7 +64,9 @@ function print(
       printTable(terminal, chooseColumns(PEERS_DEFAULT, PEER_COLUMNS), peerRows(state, undefined));
       terminal.print("");
     }
-    printTable(terminal, chooseColumns(STATUS_DEFAULT, STATUS_COLUMNS), statusRows(state, picture, undefined));
+    const rows = statusRows(state, picture, undefined);
+    const tagged = options.verbose === true && rows.some(({ tags }) => tags !== "");
+    printTable(terminal, chooseColumns([...STATUS_DEFAULT, ...(tagged ? ["tags"] : [])], STATUS_COLUMNS), rows);
   }
   if (problems.length > 0) terminal.print("");
   for (const problem of problems) terminal.print(findingLine(problem, terminal));

@@ -4,7 +4,14 @@ import { canFollow, type Lineage } from "../../base/lineage.ts";
 import { formatLsn, type Lsn } from "../../base/lsn.ts";
 import { shortName } from "../../cluster/health-facts.ts";
 import { entryFrom } from "../../cluster/step.ts";
-import { entryOf, type PeerAddress, type PeerEntry, roleOf, type ShardState } from "../../cluster/state.ts";
+import {
+  entryOf,
+  FREEZE_OF_MODE,
+  type PeerAddress,
+  type PeerEntry,
+  roleOf,
+  type ShardState,
+} from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange, type Written } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { type ShardAccess, withShard } from "../connect.ts";
@@ -23,9 +30,6 @@ interface Options extends ChangeCommandOptions {
   readonly acceptLoss?: boolean;
   readonly zonename?: string;
 }
-
-/** Why a shard is frozen that was left with one peer. */
-export const FORCED_ALONE = "forced to go on alone (takeover --accept-loss)";
 
 /** A peer whose data are known, as a claimant or an heir must be. */
 interface Holder {
@@ -194,7 +198,7 @@ function forcedState(
     ...(heir === undefined
       ? {
           oneNodeWriteMode: true,
-          freeze: state.freeze ?? { date, reason: FORCED_ALONE },
+          freeze: state.freeze ?? { date, reason: FREEZE_OF_MODE.forcedAlone },
         }
       : { oneNodeWriteMode: false }),
   };

@@ -6,6 +6,7 @@ import type { Memory } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { attempt, entryFrom, SOON_MS, type Step } from "../step.ts";
 import { FREEZE_OF_MODE, type ShardState } from "../state.ts";
+import { compareAsFounder, compareAsSync } from "../tags.ts";
 
 const RESTORE = "manatee-adm state restore";
 
@@ -73,20 +74,30 @@ function found(obs: Observation, memory: Memory, adopts: boolean): Step {
           because: `${ids(foreign)} holds data, and founds the shard if it is configured to adopt it`,
           waitingOn: `generation 1 from ${ids(foreign)}`,
         };
-  const founder = adopts ? self : (eligible[0] as ElectionEntry);
+  const founder = adopts ? self : founderOf(eligible);
   if (founder.peer.id !== obs.self.id)
     return {
       rule: "B1",
-      because: `a new shard; ${founder.peer.id} has the lowest election node and founds it`,
+      because: `a new shard; ${founder.peer.id} ${byWhat(eligible)} and founds it`,
       waitingOn: `generation 1 from ${founder.peer.id}`,
     };
   return buildAndDeclare(obs, memory, eligible);
 }
 
+/** By the tags; of those that are alike the lowest election node. A better one that comes later founds it instead: whose generation 1 is written first counts. */
+function founderOf(eligible: readonly ElectionEntry[]): ElectionEntry {
+  const [first] = [...eligible].sort((a, b) => compareAsFounder(a.announcement?.tags, b.announcement?.tags));
+  return first as ElectionEntry;
+}
+
+function byWhat(eligible: readonly ElectionEntry[]): string {
+  return founderOf(eligible) === eligible[0] ? "has the lowest election node" : "comes first by its tags";
+}
+
 /** Data, then a server, then generation 1, in this order: the document says where its WAL begins. */
 function buildAndDeclare(obs: Observation, memory: Memory, eligible: readonly ElectionEntry[]): Step {
   const { data, server, job } = obs.postgres;
-  const because = "a new shard, and this peer has the lowest election node";
+  const because = `a new shard, and this peer ${byWhat(eligible)}`;
   if (job) return { rule: "B1", because, waitingOn: job.kind, lookAgainAfterMs: SOON_MS * 4 };
   if (data.kind === "unusable" && data.mark?.adopted)
     return hold(`the adopted database can't be used: ${data.message}`, "an operator", data.hint);
@@ -152,10 +163,12 @@ function firstState(
   own: { timeline: number; end: ShardState["initWal"]; systemIdentifier: string; incarnation: string },
 ): ShardState {
   const alone = obs.policy.oneNodeWriteMode;
+  const compare = compareAsSync(obs.tags);
   const others = alone
     ? []
     : eligible
         .filter((entry) => entry.peer.id !== obs.self.id)
+        .sort((a, b) => compare(a.announcement?.tags, b.announcement?.tags))
         .map((entry) => entryFrom(entry.peer, entry.announcement?.incarnation));
   const [sync = null, ...asyncs] = others;
   return {
@@ -177,7 +190,7 @@ function firstState(
     rule: "B1",
     reason: alone
       ? "a new shard of one peer, as configured"
-      : `a new shard of ${others.length + 1} peers, founded by the lowest election node`,
+      : `a new shard of ${others.length + 1} peers, founded by the ${founderOf(eligible) === eligible[0] ? "lowest election node" : "peer that comes first by its tags"}`,
     written: undefined,
     requires: ["incarnations"],
     extra: {},

@@ -1,15 +1,24 @@
 // The peer that the state names primary: resume or promote, never a bare start; then serve.
 
 import { containsPoint, reach } from "../../base/lineage.ts";
-import { NEUTRAL } from "../desired-postgres.ts";
+import { NEUTRAL, requiredNames } from "../desired-postgres.ts";
 import type { DataObservation } from "../observation.ts";
 import type { Ms } from "../../base/units.ts";
-import { attempt, connected, fenceStep, type Scene, SOON_MS, type Step, type StandbyScene } from "../step.ts";
+import {
+  attempt,
+  candidateOf,
+  connected,
+  fenceStep,
+  FORCE_TAKEOVER_ELSEWHERE,
+  RESUME_REPLAY,
+  type Scene,
+  SOON_MS,
+  type Step,
+  type StandbyScene,
+} from "../step.ts";
 import { isFrozen } from "../state.ts";
 import { serve } from "./serve.ts";
 import { afterHandover } from "./switchover.ts";
-
-const FORCE = "manatee-adm takeover --accept-loss, on another peer";
 
 export function decideAsPrimary(scene: Scene): Step {
   const { obs, state, memory } = scene;
@@ -22,11 +31,13 @@ export function decideAsPrimary(scene: Scene): Step {
       rule: "RESUME",
       because: `the database here has system identifier ${data.systemIdentifier}, not the shard's ${state.systemIdentifier}`,
       waitingOn: "an operator",
-      operator: FORCE,
+      operator: FORCE_TAKEOVER_ELSEWHERE,
     };
   if (job && job.kind !== "stop")
     return {
       rule: job.kind === "promote" ? "T1" : "RESUME",
+      // What the promoted server will need takes time to be in force: it is put there meanwhile.
+      ...(job.kind === "promote" && state.sync && { settings: { ...NEUTRAL, syncNames: requiredNames(scene) } }),
       because: `${job.kind} is under way`,
       waitingOn: job.progress ?? `${job.kind} to end`,
       lookAgainAfterMs: SOON_MS / 2,
@@ -41,6 +52,7 @@ export function decideAsPrimary(scene: Scene): Step {
         rule: "RESUME",
         because: "PostgreSQL is starting",
         waitingOn: "it to accept connections",
+        ...(obs.now - server.since >= obs.policy.opsTimeoutMs * 6 && { operator: LOOK_AT_SERVER }),
         lookAgainAfterMs: SOON_MS / 2,
       };
     case "unresponsive":
@@ -65,7 +77,8 @@ export function decideAsPrimary(scene: Scene): Step {
           lookAgainAfterMs: 1,
         };
       return (
-        (server.cannotGoOn !== undefined && giveUp(scene, `PostgreSQL can't go on: ${server.cannotGoOn}`)) ||
+        (server.cannotGoOn !== undefined &&
+          abdicateWhileRunning(scene, `PostgreSQL can't go on: ${server.cannotGoOn}`)) ||
         serve({ ...scene, server })
       );
     default:
@@ -85,7 +98,7 @@ function startNothing(scene: Scene, incarnation: string | undefined): Step {
       action: { kind: "stop", mode: "immediate" },
     });
   const { data } = obs.postgres;
-  const operator = data.kind === "unusable" ? `${data.hint}; or ${FORCE}` : FORCE;
+  const operator = data.kind === "unusable" ? `${data.hint}; or ${FORCE_TAKEOVER_ELSEWHERE}` : FORCE_TAKEOVER_ELSEWHERE;
   return {
     rule: "RESUME",
     because,
@@ -99,7 +112,7 @@ function startAgain(scene: Scene, data: Extract<DataObservation, { kind: "presen
   if (memory.handingOver) return afterHandover(scene, data);
   const { server } = obs.postgres;
   const exited = server.kind === "stopped" && server.how === "exited";
-  const abdication = exited || memory.abdicating ? abdicate(scene) : undefined;
+  const abdication = exited || memory.abdicating ? abdicateWhenDown(scene) : undefined;
   if (abdication) return abdication;
   // The server counts the new timeline as its own a moment before it calls itself a primary. The claimed number is nobody else's.
   const begun = data.controlState !== "recovery" || (state.provisional && data.lineage.timeline === state.timeline);
@@ -110,7 +123,7 @@ function startAgain(scene: Scene, data: Extract<DataObservation, { kind: "presen
       rule: "RESUME",
       because: `the data here is not on timeline ${state.timeline}, on which this generation was served: it was put back behind the sitter's back`,
       waitingOn: state.sync ? `${state.sync.id} to take over, or an operator` : "an operator",
-      operator: FORCE,
+      operator: FORCE_TAKEOVER_ELSEWHERE,
     };
   if (!memory.fenced || memory.sent) {
     const because = "PostgreSQL is down here, and starting it writes WAL: no write sent before may land after that";
@@ -134,8 +147,8 @@ function startAgain(scene: Scene, data: Extract<DataObservation, { kind: "presen
 /** An abdication that nobody answered is not repeated in the same generation for this long. */
 const ABDICATE_AGAIN_MS: Ms = 60_000;
 
-/** T2: leaves at once instead of waiting for any time-out, where somebody can take over; undefined: it restarts in place. */
-function abdicate(scene: Scene): Step | undefined {
+/** T2, of a server that is down: this peer leaves at once instead of waiting for any time-out, where somebody can take over. undefined: it is restarted in place. */
+function abdicateWhenDown(scene: Scene): Step | undefined {
   const { memory, obs, state } = scene;
   const { abdicating } = memory;
   const because = "PostgreSQL is down here, and this generation is given up";
@@ -176,6 +189,8 @@ function reasonToStay(scene: Scene): string | undefined {
   if (isFrozen(state)) return "the shard is frozen";
   if (!memory.servedWithSync) return "the sync was not streaming";
   if (memory.replacing || memory.sent) return "the sync was being replaced";
+  if (state.sync && candidateOf(obs, state.sync.id)?.announcement?.tags?.nofailover)
+    return `the sync ${state.sync.id} is tagged nofailover`;
   const heirs = obs.store.election.filter(
     ({ peer, announcement }) =>
       peer.id !== scene.me && peer.id !== state.sync?.id && announcement?.phase === "following",
@@ -186,10 +201,11 @@ function reasonToStay(scene: Scene): string | undefined {
   return undefined;
 }
 
+const LOOK_AT_SERVER = "find out what holds it up: its log, the disk, the machine's load";
 const STOP = { kind: "stop", mode: "immediate" } as const;
 
-/** T2, of a server that runs: given up where somebody can take over, and then ended. undefined: it is not given up. */
-function giveUp(scene: Scene, because: string): Step | undefined {
+/** T2, of a server that runs: the generation is given up where somebody can take over, and the server then ended. undefined: neither. */
+function abdicateWhileRunning(scene: Scene, because: string): Step | undefined {
   const { obs, memory, state } = scene;
   const { abdicating } = memory;
   if (abdicating && !abdicating.over) return attempt(obs, { rule: "T2", because, action: STOP });
@@ -208,7 +224,7 @@ function unresponsive(scene: Scene, since: Ms, reason: string): Step {
   const { obs } = scene;
   const because = `PostgreSQL does not answer: ${reason}`;
   const forMs = obs.now - since;
-  const step = forMs >= obs.policy.opsTimeoutMs ? giveUp(scene, because) : undefined;
+  const step = forMs >= obs.policy.opsTimeoutMs ? abdicateWhileRunning(scene, because) : undefined;
   if (step) return step;
   if (forMs >= obs.policy.opsTimeoutMs * 6)
     return attempt(obs, { rule: "T2", because: `${because}; it is started again`, action: STOP });
@@ -216,12 +232,12 @@ function unresponsive(scene: Scene, since: Ms, reason: string): Step {
     rule: "T2",
     because,
     waitingOn: "it to answer",
-    operator: "find out what holds it up: its log, the disk, the machine's load",
+    operator: LOOK_AT_SERVER,
     lookAgainAfterMs: SOON_MS * 4,
   };
 }
 
-/** T1, third step: the claim was read. Sessions that were open on the standby end first: they would write with the gate closed. */
+/** T1.5: the claim was read. Sessions that were open on the standby end first: they would write with the gate closed. */
 function promote(scene: StandbyScene): Step {
   const { state, server, obs } = scene;
   const because = `the state names this peer primary of generation ${state.generation}`;
@@ -232,12 +248,17 @@ function promote(scene: StandbyScene): Step {
       because: `${because}, but a standby runs here though the generation was served`,
       action: { kind: "stop", mode: "fast" },
     });
-  if (!server.caughtUpLocally) return { ...base, waitingOn: "its own WAL to be replayed" };
+  if (!server.caughtUpLocally)
+    return {
+      ...base,
+      waitingOn: "its own WAL to be replayed",
+      ...(server.replayPaused ? { operator: RESUME_REPLAY } : {}),
+    };
   if (!containsPoint(server.wal, { timeline: state.initTimeline, lsn: state.initWal }))
     return {
       ...base,
       waitingOn: "an operator: the WAL here does not reach the beginning of this generation",
-      operator: FORCE,
+      operator: FORCE_TAKEOVER_ELSEWHERE,
     };
   if (server.receiver.kind !== "none") {
     return server.settings.upstream === null

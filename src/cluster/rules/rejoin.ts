@@ -1,18 +1,29 @@
-// R1: a peer whose WAL has forked comes back. Stop receiving; raise the version; make a new incarnation durable and published; keep the fork; rewind or copy.
+// R1: a peer whose WAL has forked comes back. Stop receiving; raise the version; make a new incarnation durable and published; keep the fork; roll back, rewind or copy.
 // And the copy of a peer that has no data.
+//
+// Which way is tried (R1.6, nextWay). Whether what is here was touched, the mark tells: then it says "incomplete".
+//
+//   tried before  what is here  next
+//   nothing       anything      roll-back where the storage can, else rewind
+//   roll-back     untouched     rewind
+//   roll-back     incomplete    copy
+//   rewind        anything      copy
+//   copy          anything      copy, again and again
 
-import { canFollow, containsPoint, type Lineage, type Wal } from "../../base/lineage.ts";
+import { canFollow, containsPoint, formatPoint, type Lineage, type Wal, type WalPoint } from "../../base/lineage.ts";
 import type { PeerId } from "../../base/peer-id.ts";
-import type { Rejoining } from "../decision.ts";
+import type { PostgresAction, Rejoining } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
-import { judgeGone } from "../gone.ts";
+import type { ServerObservation } from "../observation.ts";
+import { isMissed, judgeGone, receivesFrom } from "../gone.ts";
 import {
   attempt,
   candidateOf,
   connected,
   fenceStep,
+  FORCE_TAKEOVER,
   IDLE_MS,
-  isLost,
+  isOutcomeLost,
   presentAs,
   type Scene,
   SOON_MS,
@@ -34,17 +45,21 @@ export interface Source {
 export function sourceOf(scene: Scene): Source | undefined {
   const { state, obs } = scene;
   const serving = candidateOf(obs, state.primary.id)?.announcement?.serving;
-  if (serving && presentAs(obs, state.primary) && serving.generation === state.generation)
+  const gone = isPrimaryGone(scene);
+  // The node of one that is gone stays until its session ends.
+  if (!gone && serving && presentAs(obs, state.primary) && serving.generation === state.generation)
     return { peer: state.primary, lineage: serving.lineage, end: undefined };
   const standing = state.sync ? candidateOf(obs, state.sync.id)?.announcement?.standing : undefined;
   if (state.sync === null || standing === undefined || !presentAs(obs, state.sync)) return undefined;
-  if (
-    state.sync.id === scene.me ||
-    !judgeGone(obs, state, state.primary, { flows: false, silentSince: scene.memory.waits["silent"] }).gone
-  )
-    return undefined;
+  if (state.sync.id === scene.me || !gone) return undefined;
   if (!containsPoint(standing, { timeline: state.initTimeline, lsn: state.initWal })) return undefined;
   return { peer: state.sync, lineage: standing, end: standing };
+}
+
+/** By what this peer sees of it, WAL that it receives included. */
+export function isPrimaryGone({ obs, state, memory }: Scene): boolean {
+  const flows = receivesFrom(obs, state.primary);
+  return judgeGone(obs, state, state.primary, { flows, silentSince: memory.waits.silent }).gone;
 }
 
 /** Whether this peer's WAL, known to its end, has forked from that source's. */
@@ -101,10 +116,10 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
     return { ...base, memory: { rejoining: { ...current, raised: true } } };
   const waits =
     current !== undefined &&
-    (outcome === "sent" || outcome === "yes" || (outcome === "unknown" && memory.sent !== undefined && !isLost(scene)));
+    (outcome === "sent" ||
+      outcome === "yes" ||
+      (outcome === "unknown" && memory.sent !== undefined && !isOutcomeLost(scene)));
   if (waits) return { ...base, waitingOn: "a newer version of the state to be read", lookAgainAfterMs: SOON_MS };
-  const { data } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
   const step = fenceStep(
     scene,
     `${because}; no write that counts on what it has reported may land any more`,
@@ -118,10 +133,30 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
     token: step.memory?.sent?.token,
     raised: false,
     incarnation: current?.incarnation ?? obs.nonce,
-    fork: mark?.incarnation ?? `unmarked-${obs.nonce}`,
+    fork: forkOf(scene),
     touched: undefined,
   };
   return { ...step, rule: "R1", memory: { ...step.memory, rejoining } };
+}
+
+/** As which fork the content is kept: that of an earlier attempt, which this peer has forgotten, where the content is still the same. */
+function forkOf({ obs }: Scene): string {
+  const { data, server } = obs.postgres;
+  const mark = data.kind === "none" ? undefined : data.mark;
+  const end = endOf(server);
+  const same = mark?.leaving && end && formatPoint(mark.leaving.end) === formatPoint(end);
+  return same ? mark.leaving.fork : (mark?.incarnation ?? `unmarked-${obs.nonce}`);
+}
+
+function endOf(server: ServerObservation): WalPoint | undefined {
+  if (server.kind !== "standby" || !server.caughtUpLocally) return undefined;
+  return { timeline: server.wal.timeline, lsn: server.wal.end };
+}
+
+/** Durably, before the content is touched, and with what another attempt must know after a crash. */
+export function renewIncarnation({ obs }: Scene, { incarnation, fork }: Rejoining): { action: PostgresAction } {
+  const end = endOf(obs.postgres.server);
+  return { action: { kind: "renew-incarnation", incarnation, leaving: end && { fork, end } } };
 }
 
 function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | "operator"> | undefined {
@@ -135,7 +170,9 @@ function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | 
       (entry) =>
         entry.peer.id !== scene.me &&
         entry.peer.id !== state.primary.id &&
-        entry.announcement?.incarnation !== undefined,
+        entry.announcement?.incarnation !== undefined &&
+        entry.announcement.phase === "following" &&
+        !isMissed(obs, entry.peer.id),
     );
     if (!state.provisional || source.peer.id !== state.primary.id || others.length > 0)
       return {
@@ -155,10 +192,7 @@ function leaveFork(scene: StandbyScene, because: string): Step {
   if (!obs.postgres.forks.includes(rejoining.fork) && obs.postgres.forks.length >= obs.policy.forksKeptMax)
     return { ...base, ...noRoom(obs.postgres.forks.length) };
   if (mark?.incarnation !== rejoining.incarnation)
-    return attempt(obs, {
-      ...base,
-      action: { kind: "renew-incarnation", incarnation: rejoining.incarnation, source: rejoining.from },
-    });
+    return attempt(obs, { ...base, ...renewIncarnation(scene, rejoining) });
   if (obs.store.announced?.incarnation !== rejoining.incarnation)
     return { ...base, waitingOn: "its new incarnation to be published" };
   return attempt(obs, { ...base, action: { kind: "stop", mode: "fast" } });
@@ -173,7 +207,7 @@ export function noRoom(kept: number): Pick<Step, "waitingOn" | "operator" | "loo
   };
 }
 
-/** The server is stopped, the new incarnation published: keep the fork, then rewind, else copy. undefined: there is nothing (more) of that to do. */
+/** The server is stopped, the new incarnation published: keep the fork, then go back by the cheapest way. undefined: there is nothing (more) of that to do. */
 export function continueRejoining(scene: Scene): Step | undefined {
   const { memory, obs } = scene;
   const { rejoining } = memory;
@@ -186,7 +220,8 @@ export function continueRejoining(scene: Scene): Step | undefined {
   const { touched } = rejoining;
   const failed = touched && failure?.action === touched.by && failure.at >= touched.at ? failure : undefined;
   // The mark names a source once its data has come from there: an attempt that was cancelled before that is none.
-  if (touched && !failed && mark && !mark.incomplete && mark.source === rejoining.from)
+  // A roll-back that failed in its last steps is ended by a later look.
+  if (touched && (!failed || touched.by === "roll-back") && mark && !mark.incomplete && mark.source === rejoining.from)
     return {
       ...base,
       because: `its fork is left behind, by ${touched.by}`,
@@ -198,9 +233,7 @@ export function continueRejoining(scene: Scene): Step | undefined {
     return {
       ...base,
       waitingOn: "a peer to go back to: the primary, or a sync that waits for its heir",
-      operator: isFrozen(scene.state)
-        ? "manatee-adm unfreeze"
-        : "manatee-adm takeover --accept-loss, if neither comes back",
+      operator: isFrozen(scene.state) ? "manatee-adm unfreeze" : `${FORCE_TAKEOVER}, if neither comes back`,
     };
   // The shard has moved on meanwhile. Untouched it finds out as a standby whether, and against whom, it has forked now; otherwise it goes back to whoever
   // can be followed: it has reported nothing since the version was raised.
@@ -213,15 +246,25 @@ export function continueRejoining(scene: Scene): Step | undefined {
     };
   if (!obs.postgres.forks.includes(rejoining.fork))
     return attempt(obs, { ...base, action: { kind: "keep-fork", name: rejoining.fork } });
-  if (touched) {
-    const why = `${because}; ${touched.by} did not do: ${failed?.message ?? "it was cut short"}`;
-    return copyStep(scene, source.peer, why, { ...rejoining, touched: { by: "copy", at: obs.now } });
-  }
+  const by = nextWay(touched?.by, { canRollBack: obs.postgres.canRollBack, incomplete: mark?.incomplete ?? true });
+  const why = touched ? `${because}; ${touched.by} did not do: ${failed?.message ?? "it was cut short"}` : because;
+  const tried: Rejoining = { ...rejoining, touched: { by, at: obs.now } };
+  if (by === "copy") return copyStep(scene, source.peer, why, tried);
   return attempt(obs, {
     ...base,
-    action: { kind: "rewind", from: source.peer },
-    memory: { rejoining: { ...rejoining, touched: { by: "rewind", at: obs.now } } },
+    because: why,
+    action: by === "rewind" ? { kind: by, from: source.peer } : { kind: by, from: source.peer, fork: rejoining.fork },
+    memory: { rejoining: tried },
   });
+}
+
+/** The table in the head of this file. Cheapest first. */
+function nextWay(
+  tried: NonNullable<Rejoining["touched"]>["by"] | undefined,
+  { canRollBack, incomplete }: { canRollBack: boolean; incomplete: boolean },
+): NonNullable<Rejoining["touched"]>["by"] {
+  if (tried === undefined) return canRollBack ? "roll-back" : "rewind";
+  return tried === "roll-back" && !incomplete ? "rewind" : "copy";
 }
 
 /** A peer without data (or with what is left of a copy) copies from whoever {@link sourceOf} names. */

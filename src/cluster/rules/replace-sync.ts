@@ -1,15 +1,23 @@
 // S1: the primary names another sync. Three ordered steps, each decided when the effect of the one before is seen:
-// (1) require both for every commit; (2) note a position, wait until the new one has flushed it, write the generation; (3) require the new one only.
+// (S1.2) require both for every commit; (S1.3) note a position, wait until the new one has flushed it, write the generation; (S1.4) require the new one only.
 
 import type { Replacing } from "../decision.ts";
-import { requiredInForce, requiredNames, strayWalsender, syncQualified, flowsTo } from "../desired-postgres.ts";
-import { judgeGone } from "../gone.ts";
-import type { PostgresSettings } from "../observation.ts";
+import {
+  requiredApplied,
+  requiredInForce,
+  requiredNames,
+  sameNames,
+  strayWalsender,
+  syncQualified,
+} from "../desired-postgres.ts";
+import { utf8Length } from "../../base/text.ts";
+import { isMissed, isSilent, judgeGone, silenceLimit } from "../gone.ts";
+import type { ElectionEntry, PostgresSettings } from "../observation.ts";
 import {
   candidateOf,
   entryFrom,
   fenceStep,
-  isLost,
+  isOutcomeLost,
   type PrimaryScene,
   presentAs,
   SOON_MS,
@@ -18,14 +26,48 @@ import {
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import { addressOf, type PeerEntry } from "../state.ts";
+import { addressOf, NAME_BYTES_MAX, type PeerEntry } from "../state.ts";
+import { compareAsSync, lastResort, type Tags } from "../tags.ts";
 
 /** Why the sync must be replaced; undefined: it need not. A clause that follows "the sync". */
 export function reasonToReplace(scene: PrimaryScene): string | undefined {
+  return reasonToLeave(scene) ?? reasonToGiveWay(scene);
+}
+
+/** K1.3: the sync does its part, and is tagged so that another one that is there goes before it. */
+function reasonToGiveWay(scene: PrimaryScene): string | undefined {
+  const { state, obs } = scene;
+  const tag = state.sync && !state.provisional ? lastResort(tagsOf(scene, state.sync)) : undefined;
+  if (tag === undefined) return undefined;
+  const better = state.async.find(
+    (peer) =>
+      isPreferred(scene, peer) &&
+      candidateOf(obs, peer.id)?.announcement?.phase === "following" &&
+      !isMissed(obs, peer.id),
+  );
+  return better && `is tagged ${tag}, and ${better.id} is not`;
+}
+
+function tagsOf({ obs }: PrimaryScene, peer: PeerEntry): Tags | undefined {
+  return candidateOf(obs, peer.id)?.announcement?.tags;
+}
+
+/** Not a last resort by its tags. */
+function isPreferred(scene: PrimaryScene, peer: PeerEntry): boolean {
+  return lastResort(tagsOf(scene, peer)) === undefined;
+}
+
+/** Why the present sync can't stay, whoever else is there. */
+export function reasonToLeave(scene: PrimaryScene): string | undefined {
   const { state, obs } = scene;
   if (state.sync === null) return state.oneNodeWriteMode ? undefined : "is to be named: one-node-write mode has ended";
   if (promotedAsync(scene)) return "changes places with the first async, as requested";
-  if (syncQualified(scene)) return undefined;
+  const walsender = walsenderOf(scene.server, state.sync);
+  const flows = walsender?.state === "streaming" && (walsender.silentMs ?? 0) < silenceLimit(obs, state.sync.id);
+  const verdict = judgeGone(obs, state, state.sync, { flows });
+  // To lose its sync costs a shard nothing but the time of S1: what this peer sees needs no second witness here.
+  const silent = !flows && isSilent(obs, state.sync.id);
+  if (syncQualified(scene) && !verdict.gone && !silent) return undefined;
   const missingMs = waited(scene, "sync");
   // The sync of generation 1 makes its first copy: others are not preferred to it for a while.
   if (
@@ -38,8 +80,8 @@ export function reasonToReplace(scene: PrimaryScene): string | undefined {
   const found = candidateOf(obs, state.sync.id)?.announcement;
   if (found && found.incarnation !== state.sync.incarnation)
     return `has other data (incarnation ${found.incarnation ?? "none"}) than the state names`;
-  const verdict = judgeGone(obs, state, state.sync, { flows: flowsTo(scene, state.sync) });
   if (verdict.gone) return verdict.because;
+  if (silent) return "is silent from here";
   const evidence = obs.peers[state.sync.id];
   if (evidence?.sitter.kind === "answers" && evidence.postgresHealthy === false && missingMs >= obs.policy.suspectMs)
     return "is there, but its PostgreSQL is not well";
@@ -53,24 +95,60 @@ function promotedAsync(scene: PrimaryScene): boolean {
   return promote?.role === "async" && promote.asyncIndex === 0;
 }
 
-/** Who may become sync: the first async that streams from here and is nearly caught up; else the same peer under its new incarnation. */
+/**
+ * Who may become sync: an async that streams from here and is nearly caught up; the same peer under its new incarnation; whoever else follows
+ * and could join the chain (A1), a deposed one too. Among those the tags decide, else this order. A sync that only gives way does so to none that is tagged
+ * itself.
+ */
 export function findCandidate(scene: PrimaryScene): PeerEntry | undefined {
   const { state, obs } = scene;
   const ready = (peer: PeerEntry): boolean => isReady(scene, peer);
   // The sync of generation 1 had no data yet: its own copy comes first.
   if (state.sync !== null && state.sync.incarnation === undefined && ready(state.sync)) return state.sync;
-  const found = promotedAsync(scene) ? state.async.slice(0, 1).find(ready) : state.async.find(ready);
-  if (found) return found;
-  if (state.sync === null) {
-    const volunteer = obs.store.election.find(
-      (entry) =>
-        entry.peer.id !== scene.me &&
-        entry.announcement?.phase === "following" &&
-        ready(entryFrom(entry.peer, entry.announcement.incarnation)),
-    );
-    return volunteer && entryFrom(volunteer.peer, volunteer.announcement?.incarnation);
-  }
-  return !presentAs(obs, state.sync) && ready(state.sync) ? state.sync : undefined;
+  const renewed = state.sync !== null && !presentAs(obs, state.sync) && ready(state.sync) ? [state.sync] : [];
+  if (promotedAsync(scene)) return [...state.async.slice(0, 1).filter(ready), ...renewed][0];
+  const volunteers = obs.store.election
+    .filter((entry) => joinable(scene, entry) && !state.async.some(({ id }) => id === entry.peer.id))
+    .map((entry) => entryFrom(entry.peer, entry.announcement?.incarnation))
+    .filter(ready);
+  const compare = compareAsSync(obs.tags);
+  const all = [...state.async.filter(ready), ...renewed, ...volunteers];
+  const [best] = [...all].sort((a, b) => compare(tagsOf(scene, a), tagsOf(scene, b)));
+  // To change horses means to begin anew: only who should not be sync at all is left for a better one.
+  const begun = all.find(({ id }) => id === scene.memory.replacing?.candidate.id);
+  if (!begun && isWorthWaiting(scene, best)) return undefined;
+  const first = begun && best && (isPreferred(scene, begun) || !isPreferred(scene, best)) ? begun : best;
+  return first && (isPreferred(scene, first) || reasonToLeave(scene) !== undefined) ? first : undefined;
+}
+
+/** K1.4: an async that goes before the best one that is ready, and could stream from here soon. */
+function isWorthWaiting(scene: PrimaryScene, best: PeerEntry | undefined): boolean {
+  if (waited(scene, "replace") >= scene.obs.policy.suspectMs) return false;
+  const called = asyncToCall(scene);
+  return (
+    best !== undefined &&
+    called !== undefined &&
+    !isMissed(scene.obs, called.id) &&
+    compareAsSync(scene.obs.tags)(tagsOf(scene, called), tagsOf(scene, best)) < 0
+  );
+}
+
+/** A1: a peer that follows and is not in the chain, or is there under another incarnation. */
+export function joinable(scene: PrimaryScene, { peer, announcement }: ElectionEntry): boolean {
+  const { state } = scene;
+  if (!announcement || announcement.phase !== "following" || announcement.incarnation === undefined) return false;
+  if (peer.id === scene.me || peer.id === state.sync?.id) return false;
+  if (isMissed(scene.obs, peer.id)) return false;
+  // In the chain it may have to act on the document.
+  if (!state.requires.every((feature) => announcement.features.includes(feature))) return false;
+  if (state.systemIdentifier !== undefined && announcement.systemIdentifier !== state.systemIdentifier) return false;
+  if (utf8Length(peer.pgUrl) > NAME_BYTES_MAX) return false;
+  const clash = [state.primary, ...(state.sync ? [state.sync] : []), ...state.async].some(
+    (other) => other.id !== peer.id && other.pgUrl.toLowerCase() === peer.pgUrl.toLowerCase(),
+  );
+  if (clash) return false;
+  const known = state.async.find(({ id }) => id === peer.id);
+  return known === undefined || known.incarnation !== announcement.incarnation;
 }
 
 /** Streams from here, is nearly caught up, and says which data it has. */
@@ -86,21 +164,23 @@ function isReady({ obs, server }: PrimaryScene, peer: PeerEntry): boolean {
   );
 }
 
-/** The first async that could be asked to stream from here; it does so by following `callsFor`. */
+/** The async that could be asked first to stream from here; it does so by following `callsFor`. */
 export function asyncToCall(scene: PrimaryScene): PeerEntry | undefined {
-  return scene.state.async.find((peer) => {
+  const compare = compareAsSync(scene.obs.tags);
+  const callable = scene.state.async.filter((peer) => {
     const found = candidateOf(scene.obs, peer.id)?.announcement;
     return found?.incarnation !== undefined && found.phase !== "restoring" && found.phase !== "diverged";
   });
+  return callable.sort((a, b) => compare(tagsOf(scene, a), tagsOf(scene, b)))[0];
 }
 
 export function replaceSync(scene: PrimaryScene, reason: string, settings: PostgresSettings): Step {
   const { obs, memory } = scene;
   const because = scene.state.sync ? `the sync ${scene.state.sync.id} ${reason}` : `a sync ${reason}`;
   const candidate = findCandidate(scene);
+  const alone = { ...scene, memory: { ...memory, replacing: undefined } };
   if (!candidate) {
     const called = asyncToCall(scene);
-    const alone = { ...scene, memory: { ...memory, replacing: undefined } };
     return {
       rule: "S1",
       because,
@@ -113,10 +193,32 @@ export function replaceSync(scene: PrimaryScene, reason: string, settings: Postg
         operator: "start another peer, or manatee-adm set-onwm -m on",
       }),
       memory: { replacing: undefined },
+      // No event tells that a standby has begun to stream.
+      ...(called && { lookAgainAfterMs: SOON_MS }),
     };
   }
   const incarnation = candidateOf(obs, candidate.id)?.announcement?.incarnation as string;
   const current = memory.replacing;
+  // A walsender that goes by a list with a third name gives that one the first place, beside the new one's: the two would release commits without the old sync.
+  const listed = requiredNames({ ...scene, memory: { ...memory, replacing: { candidate: addressOf(candidate) } } });
+  if (
+    !sameNames(scene.server.settings.syncNames, listed) &&
+    current?.candidate.id !== candidate.id &&
+    !requiredApplied(alone)
+  ) {
+    const laggard = strayWalsender(alone);
+    const late = laggard !== undefined && !current && waited(scene, "stray") >= obs.policy.suspectMs;
+    return {
+      rule: "S1",
+      because,
+      settings: { ...settings, syncNames: requiredNames(alone) },
+      memory: { replacing: undefined },
+      ...(late
+        ? { action: { kind: "end-walsender", pid: laggard.pid } }
+        : { waitingOn: "commits to wait for the old sync alone, before another candidate is required beside it" }),
+      lookAgainAfterMs: SOON_MS,
+    };
+  }
   if (
     !current ||
     current.candidate.id !== candidate.id ||
@@ -200,7 +302,7 @@ function continueReplacing(
 export function resolveSent(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
   const { sent } = scene.memory;
   if (!sent) return undefined;
-  if (isLost(scene)) {
+  if (isOutcomeLost(scene)) {
     const because = `the outcome of a write (${sent.what}) on version ${sent.version} is unknown`;
     return fenceStep(scene, because, {}, settings);
   }

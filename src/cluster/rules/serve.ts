@@ -1,14 +1,15 @@
 // A running primary, on the claimed timeline: fence after a restart, amend, the gate (P1), switchover (T3), S1, the list of asyncs (A1/A2), isolation (X1), one-node-write (O1).
 
 import { maxLsn } from "../../base/lsn.ts";
-import { isoTime, utf8Length } from "../../base/text.ts";
+import { isoTime } from "../../base/text.ts";
 import { requiredHold, requiredNames, strayWalsender, syncQualified } from "../desired-postgres.ts";
-import type { ElectionEntry, PostgresSettings } from "../observation.ts";
+import type { PostgresSettings } from "../observation.ts";
 import {
   candidateOf,
   connected,
   entryFrom,
   fenceStep,
+  FORCE_TAKEOVER_ELSEWHERE,
   IDLE_MS,
   type PrimaryScene,
   SOON_MS,
@@ -18,18 +19,19 @@ import {
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import { FREEZE_OF_MODE, isFrozen, NAME_BYTES_MAX, type PeerEntry } from "../state.ts";
+import { FREEZE_OF_MODE, isFrozen, type PeerEntry } from "../state.ts";
+import { compareAsSync } from "../tags.ts";
 import { isolationStep } from "./isolation.ts";
-import { reasonToReplace, replaceSync, resolveSent } from "./replace-sync.ts";
+import { findCandidate, joinable, reasonToLeave, reasonToReplace, replaceSync, resolveSent } from "./replace-sync.ts";
 import { clearFrozenRequest, handOver, requestStep } from "./switchover.ts";
 
 export function serve(scene: PrimaryScene): Step {
   const { memory, state, server } = scene;
-  const wanted: PostgresSettings = { syncNames: requiredNames(scene), gate: gateOf(scene), upstream: null };
-  const isolated = isolationStep(scene, memory.fenced ? wanted : server.settings);
+  // What the server is to have, once the version is raised; until then it keeps what is found.
+  const settings: PostgresSettings = { syncNames: requiredNames(scene), gate: gateOf(scene), upstream: null };
+  const isolated = isolationStep(scene, memory.fenced ? settings : server.settings);
   if (isolated) return isolated;
   if (!memory.fenced) return fenceFirst(scene);
-  const settings = wanted;
   const pending = resolveSent(scene, settings);
   if (pending) return pending;
   if (memory.handingOver) return handOver(scene, settings);
@@ -64,14 +66,16 @@ function fenceFirst(scene: PrimaryScene): Step {
   return fenceStep(scene, "this primary's sitter has started anew");
 }
 
-/** F1 leaves these out. */
+/** The changes that a frozen shard does not make (F1); undefined: there is nothing to change. */
 function changeShard(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
   const { state } = scene;
   const requested = requestStep(scene, settings);
   if (requested) return requested;
   if (state.oneNodeWriteMode) return undefined;
   const reason = reasonToReplace(scene);
-  if (reason !== undefined) return replaceSync(scene, reason, settings);
+  // A sync that only gives way to a better one does its part meanwhile: nothing waits for the other to come.
+  if (reason !== undefined && (reasonToLeave(scene) !== undefined || findCandidate(scene)))
+    return replaceSync(scene, reason, settings);
   if (scene.memory.replacing)
     return giveUpReplacing(scene, "the sync is back before the other one was named", settings);
   return state.provisional ? undefined : changeAsyncs(scene, settings);
@@ -91,6 +95,7 @@ function giveUpReplacing(scene: PrimaryScene, because: string, settings: Postgre
 
 // --- P1
 
+/** A gate that is open stays open, also when the sync is lost: commits wait then by themselves. Only handing over closes it here, and X1 (isolation.ts). */
 function gateOf(scene: PrimaryScene): PostgresSettings["gate"] {
   const { server, memory } = scene;
   // T3: clients go on until the checkpoint is done that shortens the shutdown.
@@ -98,8 +103,8 @@ function gateOf(scene: PrimaryScene): PostgresSettings["gate"] {
   return server.settings.gate === "open" || mayOpen(scene) === undefined ? "open" : "closed";
 }
 
-/** undefined: it may open to clients; otherwise what that waits for. */
-export function mayOpen(scene: PrimaryScene): string | undefined {
+/** undefined: a gate that is closed may open to clients; otherwise what that waits for. */
+function mayOpen(scene: PrimaryScene): string | undefined {
   const { state, server, memory, obs } = scene;
   if (state.provisional) return "the state to be amended with the beginning of the new timeline";
   if (!memory.fenced) return "the version to be raised";
@@ -117,7 +122,10 @@ export function mayOpen(scene: PrimaryScene): string | undefined {
   return undefined;
 }
 
-/** T1, fourth step: the heir has flushed past the beginning of the new timeline. */
+/**
+ * T1.6: writes where the new timeline begins, once the heir has flushed past it; until then this waits. undefined: the heir is lost, and another rule
+ * (S1, or O1) ends the provisional state.
+ */
 function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefined {
   const { state, server, obs } = scene;
   const begin = beginOf(scene);
@@ -127,7 +135,7 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
       because: `timeline ${server.wal.timeline} begins before what this peer held when it claimed it: its WAL is damaged`,
       settings,
       waitingOn: "an operator",
-      operator: "manatee-adm takeover --accept-loss, on another peer",
+      operator: FORCE_TAKEOVER_ELSEWHERE,
     };
   const base = {
     rule: "T1",
@@ -139,14 +147,13 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
   if (heir) {
     const found = candidateOf(obs, heir.id)?.announcement;
     const flushed = walsenderOf(server, heir)?.flush;
-    // Behind the beginning: the switch point itself is still of the old timeline, and the heir holds it since the claim.
+    // Past the beginning, not just up to it: up to there the WAL is the old timeline's, which the heir has held since the claim.
     const holds =
       found?.incarnation === heir.incarnation &&
       streamsFrom(server, heir) &&
       flushed !== undefined &&
       flushed > begin &&
       requiredHold(scene, begin + 1n);
-    // A lost heir is S1's affair (or one-node-write mode's), which also ends the provisional state.
     if (!holds) {
       const frozen = isFrozen(state);
       if (state.oneNodeWriteMode || (reasonToReplace(scene) !== undefined && !frozen)) return undefined;
@@ -189,6 +196,7 @@ function changeAsyncs(scene: PrimaryScene, settings: PostgresSettings): Step | u
   });
   const added = joins
     .filter(({ peer }) => !state.async.some(({ id }) => id === peer.id))
+    .sort((a, b) => compareAsSync(obs.tags)(a.announcement?.tags, b.announcement?.tags))
     .map(({ peer, announcement }) => entryFrom(peer, announcement?.incarnation));
   const settled = obs.now - obs.store.connection.since >= obs.store.sessionTimeoutMs;
   const left = settled ? state.async.filter((peer) => !candidateOf(obs, peer.id) && !streamsFrom(server, peer)) : [];
@@ -209,23 +217,6 @@ function changeAsyncs(scene: PrimaryScene, settings: PostgresSettings): Step | u
     { ...state, async, deposed },
     { rule: joins.length > 0 ? "A1" : "A2", because, settings },
   );
-}
-
-/** A peer that follows and is not in the chain, or is there under another incarnation. */
-function joinable(scene: PrimaryScene, { peer, announcement }: ElectionEntry): boolean {
-  const { state } = scene;
-  if (!announcement || announcement.phase !== "following" || announcement.incarnation === undefined) return false;
-  if (peer.id === scene.me || peer.id === state.sync?.id) return false;
-  // In the chain it may have to act on the document.
-  if (!state.requires.every((feature) => announcement.features.includes(feature))) return false;
-  if (state.systemIdentifier !== undefined && announcement.systemIdentifier !== state.systemIdentifier) return false;
-  if (utf8Length(peer.pgUrl) > NAME_BYTES_MAX) return false;
-  const clash = [state.primary, ...(state.sync ? [state.sync] : []), ...state.async].some(
-    (other) => other.id !== peer.id && other.pgUrl.toLowerCase() === peer.pgUrl.toLowerCase(),
-  );
-  if (clash) return false;
-  const known = state.async.find(({ id }) => id === peer.id);
-  return known === undefined || known.incarnation !== announcement.incarnation;
 }
 
 /** O1: the flag beside a sync is a request; the sync stays required until the document is written without it. */

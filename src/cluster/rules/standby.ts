@@ -1,14 +1,17 @@
 // A peer that is not the primary: it copies, starts as a standby, follows its upstream, comes back from a fork (R1), takes over (T1).
 
-import { canFollow } from "../../base/lineage.ts";
+import { canFollow, formatPoint } from "../../base/lineage.ts";
+import type { Ms } from "../../base/units.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
-import { judgeGone } from "../gone.ts";
+import { judgeGone, receivesFrom } from "../gone.ts";
 import { isFounding, NOBODY, type PostgresSettings } from "../observation.ts";
 import {
   attempt,
   candidateOf,
+  FORCE_TAKEOVER,
   IDLE_MS,
   presentAs,
+  RESUME_REPLAY,
   type Scene,
   SOON_MS,
   type StandbyScene,
@@ -20,13 +23,16 @@ import {
   continueRejoining,
   copyIsStale,
   copyStep,
+  hasForked,
+  isPrimaryGone,
   noRoom,
   raiseFirst,
   rejoinIfForked,
+  renewIncarnation,
   restore,
   sourceOf,
 } from "./rejoin.ts";
-import { resolveForgottenClaim, takeOver } from "./takeover.ts";
+import { resolveForgottenClaim, takeOver, untilFlowEnds } from "./takeover.ts";
 
 export function decideAsStandby(scene: Scene): Step {
   const { obs, role, state } = scene;
@@ -56,7 +62,9 @@ export function decideAsStandby(scene: Scene): Step {
       `the database here (system identifier ${data.systemIdentifier}) is not the shard's (${state.systemIdentifier})`,
       "move this peer's data directory away, so that it is copied from the shard",
     );
-  if (obs.rebuildRequested && role !== "sync") return rebuild(scene);
+  // Until there is a primary to copy from, the request waits: this peer may be the one that the shard needs to go on.
+  const source = obs.rebuildRequested && role !== "sync" ? sourceOf(scene)?.peer : undefined;
+  if (source?.id === state.primary.id) return rebuild(scene, source);
   const rejoining = server.kind === "stopped" ? continueRejoining(scene) : undefined;
   if (rejoining) return rejoining;
   if (founding && mark?.adopted)
@@ -92,7 +100,7 @@ export function decideAsStandby(scene: Scene): Step {
         because: "PostgreSQL is starting as a standby",
         waitingOn: "it to accept connections",
         ...(obs.now - server.since >= obs.policy.opsTimeoutMs * 6 && {
-          operator: "manatee-adm rebuild, if its log says that it does not reach a consistent state",
+          operator: `${rebuildWay(scene)}, if its log says that it does not reach a consistent state`,
         }),
         lookAgainAfterMs: SOON_MS,
       };
@@ -161,7 +169,7 @@ function startAsStandby(scene: Scene): Step {
   const { data } = scene.obs.postgres;
   const mark = data.kind === "present" ? data.mark : undefined;
   // A former primary's pages can be ahead of its last checkpoint, on the timeline that it has left: it first replays all that is here, from nobody,
-  // and is compared then. After a rewind, the other way round: it becomes consistent only with WAL of its source.
+  // and is compared then. After a rewind or a roll-back, the other way round: it becomes consistent only with WAL of its source.
   const rewound = data.kind === "present" && data.controlState === "recovery" && mark?.source !== undefined;
   const source = rewound ? chainOf(scene.state).find(({ id }) => id === mark?.source && id !== scene.me) : undefined;
   const upstream =
@@ -176,8 +184,9 @@ function startAsStandby(scene: Scene): Step {
       as: "standby",
       settings: { ...NEUTRAL, upstream: upstream ? addressOf(upstream) : null },
       unfinishedTimeline: unfinished,
+      cutAfter: scene.memory.cutAfter,
     },
-    memory: { followed: false, rejoining: undefined },
+    memory: { followed: false, rejoining: undefined, cutAfter: undefined },
     lookAgainAfterMs: SOON_MS,
   });
 }
@@ -193,22 +202,27 @@ function follow(scene: StandbyScene): Step {
   const forked = rejoinIfForked(scene);
   if (forked) return forked;
   const upstream = chooseUpstream(scene);
-  if (!upstream)
-    return {
-      rule: "R1",
-      because: "no peer to receive from is there",
-      settings: { ...NEUTRAL },
-      waitingOn: "the primary, or the sync, to be there",
-      lookAgainAfterMs: SOON_MS * 4,
-    };
+  const leaving = leavesGonePrimary(scene, upstream) ?? leavePartialRecord(scene);
+  if (leaving) return leaving;
   if (server.settings.upstream === null) {
-    const compared = comparable(scene);
+    const compared = comparable(scene, upstream);
     if (!compared)
       return {
         rule: "R1",
-        because: "this server has just started",
+        because:
+          upstream.id === scene.state.primary.id
+            ? "this server has just started"
+            : `the primary ${scene.state.primary.id} is gone, and this peer may have more than its sync`,
         settings: NEUTRAL,
-        waitingOn: "the history of the primary's WAL, to compare its own with",
+        ...(server.replayPaused
+          ? { waitingOn: "its own WAL to be replayed, and replay is paused", operator: RESUME_REPLAY }
+          : {
+              waitingOn:
+                upstream.id === scene.state.primary.id
+                  ? "the history of the primary's WAL, to compare its own with"
+                  : "a takeover, or the sync to stand still and show where its WAL ends",
+              ...(isLong(waited(scene, "silent"), scene) && areBothLost(scene) && { operator: FORCE_TAKEOVER }),
+            }),
         lookAgainAfterMs: SOON_MS * 2,
       };
   }
@@ -223,7 +237,8 @@ function follow(scene: StandbyScene): Step {
     // Receiving again ends what a raise of the version was for: a fork that is noticed later is raised for anew.
     memory: { rejoining: undefined },
     ...waitOfFollower(scene, upstream),
-    lookAgainAfterMs: server.receiver.kind === "streaming" ? IDLE_MS : SOON_MS * 4,
+    lookAgainAfterMs:
+      server.receiver.kind !== "streaming" ? SOON_MS * 4 : (role === "sync" && untilFlowEnds(scene)) || IDLE_MS,
   };
 }
 
@@ -238,11 +253,18 @@ function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "w
   const { receiver } = server;
   if (receiver.kind === "streaming" && receiver.silentMs >= obs.policy.suspectMs)
     return { waitingOn: `a word from ${upstream.id}, which is silent` };
+  if (receiver.kind !== "streaming" && server.replayPaused)
+    return {
+      waitingOn: "replay, which is paused: until it goes on, PostgreSQL connects to nobody",
+      operator: RESUME_REPLAY,
+    };
   if (receiver.kind !== "streaming") {
-    const long = waited(scene, "receiver") >= obs.policy.opsTimeoutMs * 3;
+    const operator = areBothLost(scene)
+      ? FORCE_TAKEOVER
+      : `${rebuildWay(scene)}, if the log says that the WAL it needs is gone`;
     return {
       waitingOn: `a connection to ${upstream.id}`,
-      ...(long ? { operator: "manatee-adm rebuild, if the log says that the WAL it needs is gone" } : {}),
+      ...(isLong(waited(scene, "receiver"), scene) ? { operator } : {}),
     };
   }
   if (role === "none" || role === "deposed")
@@ -252,10 +274,67 @@ function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "w
   return {};
 }
 
-/** What is here can be compared with: either it was (and an upstream was set since), or the primary's history is known and contains it. */
-function comparable(scene: StandbyScene): boolean {
+/** A sync is not rebuilt. Another peer takes its place by itself; where there is none, the primary is told to go on alone meanwhile (O1). */
+function rebuildWay({ role }: Scene): string {
+  return role === "sync"
+    ? "manatee-adm set-onwm -m on, then rebuild, then set-onwm -m off, unless another peer becomes sync"
+    : "manatee-adm rebuild";
+}
+
+/** The primary and its sync: nobody may take over without an operator's word (O2). */
+function areBothLost(scene: Scene): boolean {
+  const { state, obs } = scene;
+  return isPrimaryGone(scene) && !(state.sync && presentAs(obs, state.sync));
+}
+
+/** Long enough to tell an operator. */
+function isLong(waitedMs: Ms, { obs }: Scene): boolean {
+  return waitedMs >= obs.policy.opsTimeoutMs * 3;
+}
+
+/** What came from a primary directly can be more than its sync has: receiving ends, and both are compared where they stand. undefined: nothing of that kind. */
+function leavesGonePrimary(scene: StandbyScene, upstream: PeerEntry): Step | undefined {
+  const { server, state } = scene;
+  const { receiver, settings } = server;
+  if (upstream.id === state.primary.id || !isPrimaryGone(scene)) return undefined;
+  const receives = settings.upstream?.id === state.primary.id;
+  // Told to end, and still there: on a dead connection it would be for long.
+  const lingers = settings.upstream === null && receiver.kind !== "none";
+  if (!receives && !lingers) return undefined;
+  return {
+    rule: "R1",
+    because: `${state.primary.id}, from which this peer received, is gone`,
+    settings: NEUTRAL,
+    ...(lingers && receiver.pid > 0
+      ? { action: { kind: "end-receiver", pid: receiver.pid } as const }
+      : { waitingOn: "receiving to stop, to compare its WAL with the sync's" }),
+    lookAgainAfterMs: SOON_MS,
+  };
+}
+
+/** The primary has left this peer's timeline where its last whole record ends: nobody will complete what lies behind. */
+function leavePartialRecord(scene: StandbyScene): Step | undefined {
+  const { server, obs } = scene;
+  const { timeline } = server.wal;
+  const left = sourceOf(scene)?.lineage.past.find((segment) => segment.timeline === timeline);
+  if (!server.partialRecord || left?.end !== server.replayed) return undefined;
+  const at = { timeline, lsn: left.end };
+  return attempt(obs, {
+    rule: "RESUME",
+    because: `behind ${formatPoint(at)}, where the primary has left that timeline, lies a part of a record here: it is cut off`,
+    action: { kind: "stop", mode: "fast" },
+    memory: { cutAfter: at },
+  });
+}
+
+/** What is here can be compared with: either it was (and an upstream was set since), or the history of the WAL that it is to follow is known and contains it. */
+function comparable(scene: StandbyScene, upstream: PeerEntry): boolean {
   const { server, state } = scene;
   if (!server.caughtUpLocally) return false;
+  if (upstream.id !== state.primary.id && isPrimaryGone(scene)) {
+    const standing = sourceOf(scene);
+    return server.receiver.kind === "none" && standing?.end !== undefined && !hasForked(scene, standing);
+  }
   // Only its primary writes on a timeline: whoever is not it and stands on it has received all that it has.
   if (!state.provisional && server.wal.timeline === state.timeline) return true;
   const source = sourceOf(scene);
@@ -266,10 +345,10 @@ function comparable(scene: StandbyScene): boolean {
  * From whom this peer receives: the sync from the primary; an async from the nearest member above it that is there and can
  * serve it; a peer outside the chain from the primary, or, while that is believed gone, from the sync.
  */
-export function chooseUpstream(scene: Scene): PeerEntry | undefined {
+function chooseUpstream(scene: Scene): PeerEntry {
   const { state, role, me, obs } = scene;
   if (role === "sync") return state.primary;
-  const primaryGone = judgeGone(obs, state, state.primary, { flows: receivesFrom(scene, state.primary) }).gone;
+  const primaryGone = judgeGone(obs, state, state.primary, { flows: receivesFrom(obs, state.primary) }).gone;
   const calls = candidateOf(obs, state.primary.id)?.announcement?.callsFor === me;
   if (!primaryGone && (calls || role !== "async")) return state.primary;
   const chain = chainOf(state);
@@ -288,7 +367,7 @@ export function chooseUpstream(scene: Scene): PeerEntry | undefined {
     if (primaryGone) return true;
     return (
       phase === "following" &&
-      !(isAvoided(scene, peer) || judgeGone(obs, state, peer, { flows: receivesFrom(scene, peer) }).gone)
+      !(isAvoided(scene, peer) || judgeGone(obs, state, peer, { flows: receivesFrom(obs, peer) }).gone)
     );
   };
   const found = above.findLast(serves);
@@ -297,17 +376,7 @@ export function chooseUpstream(scene: Scene): PeerEntry | undefined {
 
 /** An upstream from which nothing could be received for the suspect time is passed over for a while (noted by `decide`). */
 function isAvoided(scene: Scene, peer: PeerEntry): boolean {
-  return `avoid:${peer.id}` in scene.memory.waits;
-}
-
-function receivesFrom(scene: Scene, peer: PeerEntry): boolean {
-  const { server } = scene.obs.postgres;
-  return (
-    server.kind === "standby" &&
-    server.settings.upstream?.id === peer.id &&
-    server.receiver.kind === "streaming" &&
-    server.receiver.silentMs < scene.obs.policy.suspectMs
-  );
+  return peer.id in scene.memory.waits.avoided;
 }
 
 /** Readers are admitted where what they see can't be lost: on the sync, and on what follows it; not on whoever receives from the primary beside it. */
@@ -318,29 +387,22 @@ function standbySettings(scene: StandbyScene, upstream: PeerEntry): PostgresSett
 }
 
 /** An operator's `rebuild`: like a fork that is left, by a copy. Not before a newer version was read: a write of S1 may count on what this peer has reported. */
-function rebuild(scene: Scene): Step {
+function rebuild(scene: Scene, source: PeerEntry): Step {
   const { obs, memory } = scene;
   const { data, server, forks } = obs.postgres;
   const because = "an operator asked for this peer to be rebuilt";
   const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
-  const source = sourceOf(scene);
-  if (source?.peer.id !== scene.state.primary.id)
-    return { ...base, waitingOn: `the primary ${scene.state.primary.id} to serve` };
   if (server.kind === "standby" && (server.settings.upstream !== null || server.receiver.kind !== "none"))
     return { ...base, waitingOn: "receiving to stop", memory: { rejoining: undefined } };
   // What such a server receives, or has reported a moment ago, can't be seen.
   if ((server.kind === "starting" || server.kind === "unresponsive") && !memory.rejoining?.raised)
     return attempt(obs, { ...base, action: { kind: "stop", mode: "immediate" } });
-  const raising = raiseFirst(scene, because, source.peer.id);
+  const raising = raiseFirst(scene, because, source.id);
   if (raising) return raising;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
   const mark = data.kind === "none" ? undefined : data.mark;
   const renewed = mark === undefined || mark.incarnation === rejoining.incarnation;
-  if (!renewed)
-    return attempt(obs, {
-      ...base,
-      action: { kind: "renew-incarnation", incarnation: rejoining.incarnation, source: source.peer.id },
-    });
+  if (!renewed) return attempt(obs, { ...base, ...renewIncarnation(scene, rejoining) });
   if (mark && data.kind === "present" && obs.store.announced?.incarnation !== rejoining.incarnation)
     return { ...base, waitingOn: "its new incarnation to be published" };
   if (server.kind !== "stopped") return attempt(obs, { ...base, action: { kind: "stop", mode: "fast" } });
@@ -349,7 +411,7 @@ function rebuild(scene: Scene): Step {
     if (forks.length >= obs.policy.forksKeptMax) return { ...base, ...noRoom(forks.length) };
     return attempt(obs, { ...base, action: { kind: "keep-fork", name: rejoining.fork } });
   }
-  return copyStep(scene, source.peer, because, { ...rejoining, touched: { by: "copy", at: obs.now } });
+  return copyStep(scene, source, because, { ...rejoining, touched: { by: "copy", at: obs.now } });
 }
 
 function stuck(because: string, operator: string): Step {

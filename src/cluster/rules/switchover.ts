@@ -127,7 +127,6 @@ export function handOver(scene: PrimaryScene, settings: PostgresSettings): Step 
   }
   if (!handingOver.checkpointed)
     return { ...base, action: { kind: "checkpoint" }, memory: { handingOver: { ...handingOver, checkpointed: true } } };
-  if (server.settings.gate !== "closed") return { ...base, waitingOn: "the gate to close", lookAgainAfterMs: 1 };
   const other = server.walsenders.find((walsender) => walsender.name !== scene.state.sync?.pgUrl);
   if (other)
     return {
@@ -143,14 +142,20 @@ export function afterHandover(scene: Scene, data: Extract<DataObservation, { kin
   const { memory, obs, state } = scene;
   const handingOver = memory.handingOver as NonNullable<typeof memory.handingOver>;
   const clean = data.controlState === "shutdown" && handingOver.generation === state.generation;
-  if (clean && obs.now - handingOver.since < HANDOVER_MS && connected(obs))
+  // Whoever may claim does so by the request, and not while the shard is frozen.
+  const claimable = state.promote !== undefined && !isFrozen(state);
+  if (clean && claimable && obs.now - handingOver.since < HANDOVER_MS && connected(obs))
     return {
       rule: "T3",
       because: "this primary has shut down to hand over",
       waitingOn: `${state.sync?.id ?? "the sync"} to claim generation ${state.generation + 1}`,
       lookAgainAfterMs: SOON_MS,
     };
-  const because = clean ? "the sync did not claim in time" : "this primary did not shut down cleanly: it goes on";
+  const because = !clean
+    ? "this primary did not shut down cleanly: it goes on"
+    : claimable
+      ? "the sync did not claim in time"
+      : "the request was taken back, or the shard was frozen: this primary goes on";
   const step = fenceStep(scene, because, { promote: undefined });
   return step.action
     ? {

@@ -2,22 +2,27 @@
 // what follows is decided by whoever the state then names primary (primary.ts).
 
 import { isoTime } from "../../base/text.ts";
+import type { Ms } from "../../base/units.ts";
 import { containsPoint } from "../../base/lineage.ts";
+import { minLsn, ZERO_LSN } from "../../base/lsn.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
-import { judgeGone } from "../gone.ts";
+import { isMissed, judgeGone, silenceLimit } from "../gone.ts";
 import type { PostgresSettings } from "../observation.ts";
 import {
   candidateOf,
   entryFrom,
   fenceStep,
-  isLost,
+  FORCE_TAKEOVER,
+  isOutcomeLost,
+  RESUME_REPLAY,
   SOON_MS,
   type StandbyScene,
   type Step,
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import { FREEZE_OF_MODE, isFrozen, type PeerEntry, type ShardState } from "../state.ts";
+import { FREEZE_OF_MODE, isFrozen, type PeerAddress, type PeerEntry, type ShardState } from "../state.ts";
+import { compareAsSync, compareRanks } from "../tags.ts";
 
 /** Of a sync: why the primary counts as gone, and what its own taking over still lacks. */
 interface Case {
@@ -30,12 +35,10 @@ interface Case {
   readonly operator?: string;
 }
 
-const FORCE = "manatee-adm takeover --accept-loss";
-
-export function assessTakeover(scene: StandbyScene): Case {
+function assessTakeover(scene: StandbyScene): Case {
   const { state, obs, server } = scene;
   const { receiver } = server;
-  const flows = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
+  const flows = receiver.kind === "streaming" && receiver.silentMs < silenceLimit(obs, state.primary.id);
   const handover = candidateOf(obs, state.primary.id)?.announcement?.handover;
   const handedOver =
     handover?.generation === state.generation &&
@@ -43,33 +46,49 @@ export function assessTakeover(scene: StandbyScene): Case {
     handover.checkpoint < server.replayed;
   const verdict = handedOver
     ? { gone: true, because: "has shut down to hand over, and its last record is here" }
-    : judgeGone(obs, state, state.primary, { flows, silentSince: scene.memory.waits["silent"] });
-  return { gone: verdict.gone, because: `the primary ${state.primary.id} ${verdict.because}`, ...lacking(scene) };
+    : judgeGone(obs, state, state.primary, { flows, silentSince: scene.memory.waits.silent });
+  return {
+    gone: verdict.gone,
+    because: `the primary ${state.primary.id} ${verdict.because}`,
+    ...lacking(scene, handedOver),
+  };
 }
 
-function lacking(scene: StandbyScene): Omit<Case, "gone" | "because"> {
+/** `handedOver`: an operator asked for this peer by name (T3), which goes before its tags. */
+function lacking(scene: StandbyScene, handedOver: boolean): Omit<Case, "gone" | "because"> {
   const { state, server, obs } = scene;
   const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
   if (isFrozen(state)) return { lacks: "the shard is frozen", operator: "manatee-adm unfreeze" };
+  if (obs.tags?.nofailover && !handedOver)
+    return {
+      lacks: `${scene.me} is tagged nofailover: it does not take over by itself`,
+      operator: `take nofailover out of the tags of ${scene.me} and send its sitter SIGHUP, or ${FORCE_TAKEOVER}`,
+    };
   if (mark?.incarnation !== state.sync?.incarnation)
     return {
       lacks: `this peer's data (incarnation ${mark?.incarnation ?? "none"}) is not what the state names (${state.sync?.incarnation ?? "none"})`,
-      operator: FORCE,
+      operator: FORCE_TAKEOVER,
     };
-  if (server.replayPaused) return { lacks: "replay is paused", operator: "select pg_wal_replay_resume()" };
+  if (server.replayPaused) return { lacks: "replay is paused", operator: RESUME_REPLAY };
   if (!server.caughtUpLocally) return { lacks: "its own WAL is not replayed yet" };
   if (!containsPoint(server.wal, { timeline: state.initTimeline, lsn: state.initWal }))
-    return { lacks: `its WAL does not contain the beginning of generation ${state.generation}`, operator: FORCE };
+    return {
+      lacks: `its WAL does not contain the beginning of generation ${state.generation}`,
+      operator: FORCE_TAKEOVER,
+    };
   if (!findHeir(scene) && !obs.policy.takeoverAlone)
     return {
       lacks: "an heir: no other peer streams from here",
       lacksHeir: true,
-      operator: `start another peer, or ${FORCE}`,
+      operator: `start another peer, or ${FORCE_TAKEOVER}`,
     };
   return { lacks: undefined };
 }
 
-/** A present peer that streams from here: the first async that does, else any other, a deposed one too. */
+/**
+ * A present peer that streams from here, a deposed one too. Before all comes who can hold the end of the WAL here soon (the takeover waits for that), then the
+ * tags, then who holds and has replayed most; else asyncs in their order, and others after them.
+ */
 export function findHeir(scene: StandbyScene): PeerEntry | undefined {
   const { state, obs, server } = scene;
   const streaming = obs.store.election.filter(({ peer, announcement }) => {
@@ -84,10 +103,17 @@ export function findHeir(scene: StandbyScene): PeerEntry | undefined {
       walsender.flush !== undefined
     );
   });
-  const byRank = state.async
-    .map(({ id }) => streaming.find(({ peer }) => peer.id === id))
-    .find((entry) => entry !== undefined);
-  const heir = byRank ?? streaming[0];
+  const listed = state.async.flatMap(({ id }) => streaming.filter(({ peer }) => peer.id === id));
+  const candidates = [...listed, ...streaming.filter((entry) => !listed.includes(entry))];
+  const compareTags = compareAsSync(obs.tags);
+  const [heir] = candidates
+    .map((entry) => ({ ...entry, missing: missingAt(scene, entry.peer), delays: delays(scene, entry.peer) }))
+    .sort(
+      (a, b) =>
+        compareRanks([a.delays], [b.delays]) ||
+        compareTags(a.announcement?.tags, b.announcement?.tags) ||
+        (a.missing < b.missing ? -1 : a.missing > b.missing ? 1 : 0),
+    );
   return (
     heir &&
     entryFrom(
@@ -98,9 +124,32 @@ export function findHeir(scene: StandbyScene): PeerEntry | undefined {
   );
 }
 
+/** Bytes of the WAL here that this standby has not flushed, or not replayed: one whose replay is paused could not take over in its turn. */
+function missingAt({ server }: StandbyScene, peer: PeerAddress): bigint {
+  const walsender = walsenderOf(server, peer);
+  const flush = walsender?.flush ?? ZERO_LSN;
+  const held = minLsn(flush, walsender?.replay ?? flush);
+  return held < server.wal.end ? server.wal.end - held : 0n;
+}
+
+/** 1: a takeover that waits for this peer would take long: it says nothing, or is far behind. */
+function delays(scene: StandbyScene, peer: PeerAddress): 0 | 1 {
+  const { obs, server } = scene;
+  const silent = (walsenderOf(server, peer)?.silentMs ?? 0) >= silenceLimit(obs, peer.id);
+  return silent || missingAt(scene, peer) > BigInt(obs.policy.syncLagBytesMax) ? 1 : 0;
+}
+
 const STOPPED: PostgresSettings = NEUTRAL;
 /** A receiver that has been told to end by the settings, and is still there after that, is ended by its pid. */
 const RECEIVER_MS = 100;
+
+/** Where nothing but WAL speaks for a primary that is missed otherwise: when that will be over; no event tells. */
+export function untilFlowEnds({ state, obs, server: { receiver } }: StandbyScene): Ms | undefined {
+  const { id } = state.primary;
+  if (receiver.kind !== "streaming" || !isMissed(obs, id)) return undefined;
+  const left = silenceLimit(obs, id) - receiver.silentMs;
+  return left > 0 ? left : undefined;
+}
 
 /** undefined: nothing to take over. Otherwise this decides all that the sync does. */
 export function takeOver(scene: StandbyScene): Step | undefined {
@@ -108,13 +157,15 @@ export function takeOver(scene: StandbyScene): Step | undefined {
   const found = assessTakeover(scene);
   const sent = memory.sent?.what === "T1" ? memory.sent : undefined;
   if (sent) return awaitClaim(scene, found);
-  if (!found.gone) return memory.takingOver ? giveUp(scene, found.because) : undefined;
+  if (!found.gone) return memory.takingOver ? giveUpTakeover(scene, found.because) : undefined;
   const primary = obs.peers[scene.state.primary.id];
   // It only lost the store, and nobody can take over: what it sends is received.
   if (found.lacksHeir && primary?.sitter.kind === "answers" && primary.postgresHealthy)
-    return memory.takingOver ? giveUp(scene, `there is no heir, and ${scene.state.primary.id} is well`) : undefined;
+    return memory.takingOver
+      ? giveUpTakeover(scene, `there is no heir, and ${scene.state.primary.id} is well`)
+      : undefined;
   if (found.lacksHeir) {
-    const takingOver = { since: obs.now, version: scene.version };
+    const takingOver = { since: obs.now };
     const step = stopReceiving(
       scene,
       { rule: "T1", because: found.because, settings: STOPPED, memory: { takingOver }, lookAgainAfterMs: SOON_MS * 2 },
@@ -133,7 +184,7 @@ export function takeOver(scene: StandbyScene): Step | undefined {
     );
   }
   if (found.lacks !== undefined) {
-    if (memory.takingOver) return giveUp(scene, found.lacks);
+    if (memory.takingOver) return giveUpTakeover(scene, found.lacks);
     return {
       rule: "T1",
       because: found.because,
@@ -143,8 +194,8 @@ export function takeOver(scene: StandbyScene): Step | undefined {
     };
   }
   const since = memory.takingOver?.since ?? obs.now;
-  const takingOver = { since, version: scene.version };
-  if (obs.now - since >= obs.policy.opsTimeoutMs) return giveUp(scene, "it took too long");
+  const takingOver = { since };
+  if (obs.now - since >= obs.policy.opsTimeoutMs) return giveUpTakeover(scene, "it took too long");
   const base = {
     rule: "T1",
     because: found.because,
@@ -160,7 +211,10 @@ function stopReceiving(scene: StandbyScene, base: Omit<Step, "action">, since: n
   const { server, obs } = scene;
   const { receiver } = server;
   if (server.settings.upstream === null && receiver.kind === "none") return undefined;
-  return server.settings.upstream === null && receiver.kind !== "none" && obs.now - since >= RECEIVER_MS
+  const told = server.settings.upstream === null && obs.now - since >= RECEIVER_MS;
+  // On a connection that is dead it does not end by itself for long: it is ended right behind the settings.
+  const dead = receiver.kind === "streaming" && receiver.silentMs >= silenceLimit(obs, scene.state.primary.id);
+  return receiver.kind !== "none" && (told || dead)
     ? {
         ...base,
         because: `${base.because}; what is received must end first`,
@@ -173,8 +227,10 @@ function stopThenClaim(scene: StandbyScene, base: Omit<Step, "action">, since: n
   const { server, obs, version } = scene;
   const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
   const stopping = stopReceiving(scene, base, since);
+  // The mark is made while receiving ends: it only makes a sitter that starts more careful.
+  if (mark?.claim?.version !== version && stopping?.action === undefined)
+    return { ...(stopping ?? base), action: { kind: "mark-claim", version } };
   if (stopping) return stopping;
-  if (mark?.claim?.version !== version) return { ...base, action: { kind: "mark-claim", version } };
   const heir = findHeir(scene);
   const flushed = heir && walsenderOf(server, heir)?.flush;
   if (heir && (flushed === undefined || flushed < server.wal.end))
@@ -214,12 +270,12 @@ function claim(scene: StandbyScene, heir: PeerEntry | undefined): ShardState {
 /** From the moment a claim is sent, nothing is received until a newer version is read. After the bound the version is raised, which ends it. */
 function awaitClaim(scene: StandbyScene, found: Case): Step {
   const base = { rule: "T1", because: found.because, settings: STOPPED, lookAgainAfterMs: SOON_MS } as const;
-  if (isLost(scene)) return fenceStep(scene, "the outcome of this peer's claim is unknown", {}, STOPPED);
+  if (isOutcomeLost(scene)) return fenceStep(scene, "the outcome of this peer's claim is unknown", {}, STOPPED);
   return { ...base, waitingOn: "a newer version of the state to be read, since the claim was sent" };
 }
 
-/** Before the claim is sent it may simply be given up: the mark goes first, then receiving resumes. */
-function giveUp(scene: StandbyScene, why: string): Step {
+/** T1.3: before the claim is sent, taking over may simply be given up: the mark goes first, then receiving resumes. */
+function giveUpTakeover(scene: StandbyScene, why: string): Step {
   if (scene.memory.sent)
     return {
       rule: "T1",

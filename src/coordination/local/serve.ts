@@ -13,7 +13,7 @@ import { openJournal, readContent } from "./journal.ts";
 import { decodeClientFrame, encodeFrame, lineSplitter } from "./wire.ts";
 
 /** Without a connection for so long, the server ends: the next user starts another, and sessions keep their time. */
-export const UNUSED_LIMIT_MS: Ms = 1000;
+const UNUSED_LIMIT_MS: Ms = 1000;
 /** Of looks whether anybody is connected, and whether the folder is still there. */
 const LOOK_INTERVAL_MS: Ms = 250;
 /** What a client that doesn't read may leave in this process. */

@@ -45,7 +45,7 @@ export function credentialsOf({
 }
 
 /** Throws `STORE_CREDENTIALS`, without the password in the message. */
-export function splitUserAndPassword(text: string): { user: string; password: string } {
+function splitUserAndPassword(text: string): { user: string; password: string } {
   const colon = text.indexOf(":");
   if (colon === -1) throw credentialsMalformed("there is no colon");
   if (colon === 0) throw credentialsMalformed("the user is empty");

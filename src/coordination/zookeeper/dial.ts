@@ -7,8 +7,9 @@ import type { ServerAddress } from "./connect-string.ts";
 
 export interface TlsFiles {
   readonly caFile: string;
-  readonly certFile: string;
-  readonly keyFile: string;
+  /** Where the server demands a client's certificate; both or neither. */
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
 }
 
 export interface DialEvents {
@@ -43,8 +44,8 @@ export function tlsDial(files: TlsFiles): Dial {
     const open = async (): Promise<void> => {
       const [ca, cert, key] = await Promise.all([
         readFile(files.caFile),
-        readFile(files.certFile),
-        readFile(files.keyFile),
+        files.certFile === undefined ? undefined : readFile(files.certFile),
+        files.keyFile === undefined ? undefined : readFile(files.keyFile),
       ]);
       if (dropped) return;
       const name = isIP(server.host) === 0 ? { servername: server.host } : {};
@@ -52,8 +53,8 @@ export function tlsDial(files: TlsFiles): Dial {
         host: server.host,
         port: server.port,
         ca,
-        cert,
-        key,
+        ...(cert && { cert }),
+        ...(key && { key }),
         minVersion: "TLSv1.2",
         ...name,
       });

@@ -46,7 +46,7 @@ export async function demandServing(
 }
 
 /**
- * The folder holds but the mark. When it resolves, the copy is complete and verified; flushing it is the caller's. Errors: `PG_COPY_FAILED`,
+ * The folder holds nothing but the mark. When it resolves, the copy is complete and verified; flushing it is the caller's. Errors: `PG_COPY_FAILED`,
  * `PG_COPY_DAMAGED`, `PG_TABLESPACES`, `PG_VERSION_DIFFERS`.
  */
 export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
@@ -260,7 +260,7 @@ class FileWriter implements TarSink {
   }
 }
 
-/** What a copy leaves that must not be used: recovery settings of the source's, and files of the moment. */
+/** What came from another server, whole, becomes a standby's. */
 export async function finishCopiedFolder(dataDir: string): Promise<void> {
   await chmod(dataDir, 0o700);
   await writeFile(join(dataDir, "standby.signal"), "", { mode: 0o600 });

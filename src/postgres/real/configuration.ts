@@ -134,16 +134,25 @@ export function reloadableContent(settings: readonly Setting[]): string {
   return `# Written by Manatee at each change of role: don't edit.\n${lines.join("\n")}\n`;
 }
 
-/** The server's `config_file`. */
-export function configFileContent(config: PostgresConfig, places: Places): string {
+/** The server's `config_file`. `held`: what stands in it instead of the operator's settings, in which there is a mistake. */
+export function configFileContent(
+  config: PostgresConfig,
+  places: Places,
+  held?: Readonly<Record<string, string>>,
+): string {
   const operator = config.operatorConfigFile ?? join(config.dataDir, "postgresql.conf");
-  const parameters = Object.entries(config.parameters).map(([name, value]) => `${name} = ${quoteSetting(value)}`);
+  const linesOf = (settings: Readonly<Record<string, string>>) =>
+    Object.entries(settings).map(([name, value]) => `${name} = ${quoteSetting(value)}`);
   return [
     "# Written by Manatee: don't edit. What must hold stands on the server's command line, or in the last file included.",
-    "# The operator's own file.",
-    `include ${quoteSetting(operator)}`,
-    "# `parameters` of Manatee's configuration.",
-    ...parameters,
+    ...(held
+      ? ["# As the running server has them: there is a mistake in the operator's own file.", ...linesOf(held)]
+      : [
+          "# The operator's own file.",
+          `include ${quoteSetting(operator)}`,
+          "# `parameters` of Manatee's configuration.",
+          ...linesOf(config.parameters),
+        ]),
     "# What Manatee changes while the server runs.",
     `include ${quoteSetting(places.reloadable)}`,
     "",

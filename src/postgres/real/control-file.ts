@@ -12,6 +12,8 @@ export interface ControlFile {
   /** Where the latest checkpoint record begins, and its timeline. */
   readonly checkpoint: Lsn;
   readonly checkpointTimeline: Timeline;
+  /** From where recovery begins. */
+  readonly redo: Lsn;
   /** Of a standby: how far it must replay to be consistent. Timeline 0: none. */
   readonly minRecoveryPoint: Lsn;
   readonly minRecoveryTimeline: number;
@@ -66,6 +68,7 @@ export function parseControlFile(bytes: Uint8Array): ControlFile | string {
     systemIdentifier: view.getBigUint64(0, true).toString(),
     state,
     checkpoint: lsn(view.getBigUint64(32, true)),
+    redo: lsn(view.getBigUint64(40, true)),
     checkpointTimeline: view.getUint32(48, true),
     minRecoveryPoint: lsn(view.getBigUint64(136, true)),
     minRecoveryTimeline: view.getUint32(144, true),

@@ -3,12 +3,13 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
+import type { DataMark, DataObservation } from "../../cluster/observation.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
 import { demandServing, finishCopiedFolder, takeBaseBackup } from "./base-backup.ts";
 import { configFileContent, connInfo, endpointOf, reloadableContent, singleUserOptions } from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { readControlFile } from "./control-file.ts";
-import { newestTimeline } from "./data-directory.ts";
+import { newestTimeline, observeData } from "./data-directory.ts";
 import {
   flushFileSystem,
   flushFolder,
@@ -25,12 +26,15 @@ import { demandReplicationPassword, writePassFile } from "./passwords.ts";
 import { runProgram } from "./programs.ts";
 import { type SqlTarget, withConnection } from "./sql.ts";
 
-/** A base backup in place of what is there. Marked as incomplete before anything is removed, until all is durable. */
-export async function copyFrom(
+/**
+ * A base backup in place of what is there. Marked as incomplete before anything is removed, until all is durable. `decided`: what lay there when that was decided.
+ * Errors: `PG_DATA_CHANGED`, `PG_COPY_FAILED`, `PG_NO_SPACE`.
+ */
+export async function copyByBaseBackup(
   context: Context,
-  options: { from: PeerAddress; incarnation: string; job: JobHandle },
+  options: { from: PeerAddress; incarnation: string; decided: DataObservation; job: JobHandle },
 ): Promise<void> {
-  const { from, incarnation, job } = options;
+  const { from, decided, job } = options;
   const { places, config, timers } = context;
   demandStopped(context);
   const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
@@ -41,15 +45,8 @@ export async function copyFrom(
   // Nothing here is touched before the source is seen to serve: it may be the last copy that goes otherwise.
   const source = sourceTarget(context, from, password);
   await demandServing(source, { limitMs: config.probeLimitMs, timers });
-  await context.mark.change((known) => ({
-    shard: context.shard,
-    incarnation,
-    claim: known?.claim,
-    founding: false,
-    incomplete: true,
-    source: from.id,
-    lastDocument: known?.lastDocument,
-  }));
+  demandUnchanged(places.dataDir, { decided, found: await observeData(places, major) });
+  await context.mark.change((known) => ({ ...markOfCopy(context, options, known), incomplete: true }));
   // Of a rewind that was cut short the mark still stood beside the folder.
   await context.mark.settle({ incomplete: true });
   await removeDurably(places.initdbJournal);
@@ -68,6 +65,16 @@ export async function copyFrom(
   await finishCopiedFolder(places.dataDir);
   await flushFileSystem(places.dataDir);
   await context.mark.settle({ incomplete: false });
+}
+
+/** Of content that comes from that peer, under a new incarnation. What this peer has promised and seen stays. */
+export function markOfCopy(
+  { shard }: Context,
+  { from, incarnation }: { from: PeerAddress; incarnation: string },
+  known: DataMark | undefined,
+): DataMark {
+  const { claim, lastDocument } = known ?? {};
+  return { shard, incarnation, claim, founding: false, incomplete: false, source: from.id, lastDocument };
 }
 
 /** pg_rewind against a running peer. Errors: `PG_REWIND_MISSING`, `PG_REWIND_FAILED`: then a copy leads on. */
@@ -169,7 +176,7 @@ async function checkpointSource(
   }
 }
 
-function sourceTarget({ config, self }: Context, from: PeerAddress, password: string): SqlTarget {
+export function sourceTarget({ config, self }: Context, from: PeerAddress, password: string): SqlTarget {
   const { host, port } = endpointOf(from);
   // Not by the peer's own name: whoever streams under it would count as the peer.
   return {
@@ -182,7 +189,31 @@ function sourceTarget({ config, self }: Context, from: PeerAddress, password: st
   };
 }
 
-function demandStopped(context: Context): void {
+/** A volume that was mounted meanwhile, or a database that somebody has brought back, was not what may go. */
+function demandUnchanged(
+  dataDir: string,
+  { decided, found }: { decided: DataObservation; found: DataObservation },
+): void {
+  const before = contentOf(decided);
+  const now = contentOf(found);
+  if (now === before) return;
+  throw new ManateeError({
+    code: "PG_DATA_CHANGED",
+    message: `${dataDir} held ${before} when it was to be replaced by a copy, and holds ${now}`,
+    remedy: "reobserve",
+    hint: "Nothing has to be done: nothing was removed, and the peer decides afresh.",
+  });
+}
+
+function contentOf(data: DataObservation): string {
+  if (data.kind === "none") return "nothing";
+  const name = data.mark === undefined ? "without a mark" : `of incarnation ${data.mark.incarnation}`;
+  return data.kind === "unusable"
+    ? `what can't be used (${data.code}), ${name}`
+    : `the database ${data.systemIdentifier}, ${name}`;
+}
+
+export function demandStopped(context: Context): void {
   if (context.postmaster.process.kind === "stopped") return;
   throw new ManateeError({
     code: "PG_RUNNING",

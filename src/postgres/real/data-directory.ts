@@ -12,13 +12,14 @@ import { readLineage } from "./timeline-history.ts";
 
 /** `major`: of the binaries in use; undefined: not known yet. Rejects only where the disk itself fails. */
 export async function observeData(places: Places, major: number | undefined): Promise<DataObservation> {
-  // What an initdb that was cut short has left is worth nothing.
-  if ((await readIfThere(places.initdbJournal)) !== undefined) return { kind: "none" };
+  if (await isLeftByInitdb(places)) return { kind: "none" };
+  // What a roll-back that was cut short has moved aside is no empty directory.
+  const moved = await readIfThere(places.rewindJournal);
   let names: string[];
   try {
     names = await readdir(places.dataDir);
   } catch (error) {
-    if (isMissing(error)) return { kind: "none" };
+    if (isMissing(error)) return moved === undefined ? { kind: "none" } : incomplete(await new MarkFile(places).read());
     return unusable(
       "PG_DATA_UNREADABLE",
       `the data directory ${places.dataDir} can't be read (${error instanceof Error ? error.message : String(error)})`,
@@ -26,7 +27,7 @@ export async function observeData(places: Places, major: number | undefined): Pr
       undefined,
     );
   }
-  if (names.length === 0) return { kind: "none" };
+  if (names.length === 0 && moved === undefined) return { kind: "none" };
   const mark = await new MarkFile(places).read();
   if (mark === "malformed")
     return unusable(
@@ -35,14 +36,43 @@ export async function observeData(places: Places, major: number | undefined): Pr
       "Move the data directory aside and let the peer be rebuilt, unless it is the only copy: then restore that file.",
       undefined,
     );
-  if (mark?.incomplete === true)
-    return unusable(
-      "PG_DATA_INCOMPLETE",
-      "a copy or a rewind into the data directory has not ended",
-      "Wait for it, or let the peer be rebuilt.",
-      mark,
-    );
+  if (mark?.incomplete === true) return incomplete(mark);
   return (await refusal(places, names, major, mark)) ?? present(places, names, mark);
+}
+
+/** Files that initdb never makes, and every database that ran, or was copied, has one of. */
+const NOT_OF_INITDB: ReadonlySet<string> = new Set([
+  MARK_FILE,
+  "postmaster.opts",
+  "backup_label",
+  "standby.signal",
+  "recovery.signal",
+]);
+
+/**
+ * What an initdb that was cut short has left is worth nothing. Its journal says so of the folder that it names only, and of nothing that has been put there since: that
+ * may be a database which somebody has brought back.
+ */
+async function isLeftByInitdb({ initdbJournal, dataDir }: Places): Promise<boolean> {
+  const journal = await readIfThere(initdbJournal);
+  if (journal === undefined) return false;
+  const names = await readdir(dataDir).catch((): string[] => []);
+  if (names.length === 0) return true;
+  return journal === (await folderIdentity(dataDir)) && !names.some((name) => NOT_OF_INITDB.has(name));
+}
+
+/** Of a folder, as long as it is not removed or replaced. Without the device, whose number may be another after a reboot. */
+export async function folderIdentity(path: string): Promise<string> {
+  return `${(await stat(path)).ino}\n`;
+}
+
+function incomplete(mark: DataMark | "malformed" | undefined): DataObservation {
+  return unusable(
+    "PG_DATA_INCOMPLETE",
+    "a copy, a roll-back or a rewind into the data directory has not ended",
+    "Wait for it, or let the peer be rebuilt.",
+    mark === "malformed" ? undefined : mark,
+  );
 }
 
 /** The major version in PG_VERSION; undefined: no data. */

@@ -1,4 +1,4 @@
-// Files that must survive a power cut: written beside, flushed, renamed, and the folder flushed. Used for the mark, configuration and password files.
+// Files of ours: written beside and renamed; those that must survive a power cut are flushed, and the folder too.
 
 import { spawn } from "node:child_process";
 import { mkdir, open, readFile, rename, rm, unlink } from "node:fs/promises";
@@ -7,24 +7,35 @@ import { ManateeError } from "../../base/errors.ts";
 
 /** Atomic and durable: whoever reads sees the old content or all of the new. */
 export async function writeDurably(path: string, content: string, mode = 0o600): Promise<void> {
+  await replace(path, content, { mode, flush: true });
+  await flushFolder(dirname(path));
+}
+
+/**
+ * Writes only where the content differs, and says whether it wrote. Atomic, not durable: for what is compared and written again before each
+ * start of a server. A reload, which clients wait for, would otherwise wait for the disk.
+ */
+export async function writeIfDifferent(path: string, content: string, mode = 0o600): Promise<boolean> {
+  if ((await readIfThere(path)) === content) return false;
+  await replace(path, content, { mode, flush: false });
+  return true;
+}
+
+async function replace(
+  path: string,
+  content: string,
+  { mode, flush }: { mode: number; flush: boolean },
+): Promise<void> {
   const temporary = `${path}.new`;
   const handle = await open(temporary, "w", mode);
   try {
     await handle.writeFile(content);
     await handle.chmod(mode);
-    await handle.sync();
+    if (flush) await handle.sync();
   } finally {
     await handle.close();
   }
   await rename(temporary, path);
-  await flushFolder(dirname(path));
-}
-
-/** Writes only where the content differs; says whether it wrote. */
-export async function writeIfDifferent(path: string, content: string, mode = 0o600): Promise<boolean> {
-  if ((await readIfThere(path)) === content) return false;
-  await writeDurably(path, content, mode);
-  return true;
 }
 
 /** undefined: there is no such file. */

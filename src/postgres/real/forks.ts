@@ -1,10 +1,11 @@
-// Keeps a fork: the whole data directory, aside, under a name (I5).
+// Keeps a fork: the whole data directory under a name (I5): as a snapshot where that costs nothing, else as a copy aside.
 
 import { readdir, rename, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 import type { Bytes } from "../../base/units.ts";
 import type { Context } from "./context.ts";
+import { forkSnapshot, HOLD_TAG, keptForkNames, type PostgresStorage } from "./dataset.ts";
 import { flushFileSystem, flushFolder, isMissing, makePrivateFolder, removeTree } from "./durable.ts";
 import { endLeftovers } from "./leftovers.ts";
 import type { Places } from "./places.ts";
@@ -18,6 +19,7 @@ export async function keepFork(context: Context, name: string, signal: AbortSign
   if (context.postmaster.process.kind !== "stopped") throw forkFailed("the server runs");
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name) || name.endsWith(PARTIAL))
     throw forkFailed(`${JSON.stringify(name)} is no name for a folder`);
+  if (context.storage) return snapshotFork(context, context.storage, name);
   await makePrivateFolder(places.forksDir);
   const target = join(places.forksDir, name);
   // Complete under its name: it was kept before, and what lies in the data directory now may be less.
@@ -41,6 +43,16 @@ export async function keepFork(context: Context, name: string, signal: AbortSign
   await flushFileSystem(places.forksDir);
   await rename(target + PARTIAL, target);
   await flushFolder(places.forksDir);
+}
+
+/** Held, so that nobody who tidies up takes it away. */
+async function snapshotFork(context: Context, kept: PostgresStorage, name: string): Promise<void> {
+  const { storage, dataset } = kept;
+  if ((await keptForkNames(kept)).includes(name)) return;
+  await endLeftovers(context.places);
+  await flushFileSystem(context.places.dataDir);
+  const snapshot = await storage.snapshot({ dataset, name: forkSnapshot(name), properties: { "manatee:why": "fork" } });
+  await storage.hold(snapshot, HOLD_TAG);
 }
 
 /** Names of the complete ones. */

@@ -3,14 +3,15 @@
 import { join } from "node:path";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { ReplicationPeer } from "../port.ts";
-import { readIfThere } from "./durable.ts";
 
 export interface HbaContent {
   readonly gate: "open" | "closed";
   readonly peers: readonly ReplicationPeer[];
-  /** The operator's rules; used while the gate is open. */
+  /** The operator's rules. While the gate is closed they are read and never reached: a mistake in them shows before the gate is to open. */
   readonly operator: string;
 }
+
+const OPERATORS_PART = "# The operator's own rules.";
 
 export function hbaContent(config: PostgresConfig, { gate, peers, operator }: HbaContent): string {
   const superuser = quote(config.superuser);
@@ -39,7 +40,7 @@ export function hbaContent(config: PostgresConfig, { gate, peers, operator }: Hb
       "local all,replication all reject",
       "host  all,replication all all reject",
     );
-  else lines.push("# The operator's own rules.", operator.trimEnd());
+  lines.push(OPERATORS_PART, operator.trimEnd());
   return `${lines.join("\n")}\n`;
 }
 
@@ -49,8 +50,14 @@ export function gateIn(content: string): "open" | "closed" | undefined {
   return found === "open" || found === "closed" ? found : undefined;
 }
 
-export async function readOperatorHba(config: PostgresConfig): Promise<string> {
-  return (await readIfThere(config.operatorHbaFile ?? join(config.dataDir, "pg_hba.conf"))) ?? "";
+/** Of a line of a file of ours: which of the operator's it is, counted from 1; undefined: it is ours. */
+export function operatorsLine(content: string, line: number): number | undefined {
+  const before = content.split("\n").indexOf(OPERATORS_PART) + 1;
+  return before > 0 && line > before ? line - before : undefined;
+}
+
+export function operatorHbaFile(config: PostgresConfig): string {
+  return config.operatorHbaFile ?? join(config.dataDir, "pg_hba.conf");
 }
 
 function quote(name: string): string {

@@ -5,7 +5,7 @@ import { ManateeError } from "../../base/errors.ts";
 import type { DataMark } from "../../cluster/observation.ts";
 import { configFileContent, reloadableContent, singleUserOptions } from "./configuration.ts";
 import type { Context } from "./context.ts";
-import { observeData } from "./data-directory.ts";
+import { folderIdentity, observeData } from "./data-directory.ts";
 import {
   makePrivateFolder,
   readIfThere,
@@ -31,9 +31,9 @@ export async function initialise(context: Context, incarnation: string, signal: 
   await demandEmpty(context);
   await makePassword(config.superuserPasswordFile, random);
   await makePassword(config.replicationPasswordFile, random);
-  await writeDurably(places.initdbJournal, "");
   await makePrivateFolder(places.dataDir);
   for (const name of await readdir(places.dataDir)) await removeTree(`${places.dataDir}/${name}`);
+  await writeDurably(places.initdbJournal, await folderIdentity(places.dataDir));
   await runProgram({
     program: initdb,
     folder: places.own,

@@ -2,18 +2,9 @@
 
 import type { Wal } from "../../base/lineage.ts";
 import { type Lsn, maxLsn, parseLsn, ZERO_LSN } from "../../base/lsn.ts";
-import type { Ms } from "../../base/units.ts";
 import type { PostgresSettings, Receiver, Walsender } from "../../cluster/observation.ts";
-import type { Timers } from "../../world/port.ts";
 import { parseApplied, parseSyncStandbyNames } from "./configuration.ts";
-import {
-  OWN_APPLICATION_NAME,
-  quoteLiteral,
-  type SqlRow,
-  type SqlSession,
-  type SqlTarget,
-  withConnection,
-} from "./sql.ts";
+import { OWN_APPLICATION_NAME, quoteLiteral, type SqlRow, type SqlSession } from "./sql.ts";
 import { readLineage } from "./timeline-history.ts";
 
 export interface Look {
@@ -25,6 +16,7 @@ export interface Look {
   readonly replayed: Lsn;
   readonly caughtUpLocally: boolean;
   readonly replayPaused: boolean;
+  readonly partialRecord: boolean;
   readonly checkpointerIdle: boolean;
   readonly settings: PostgresSettings;
   readonly receiver: Receiver;
@@ -32,6 +24,10 @@ export interface Look {
   readonly clientSessions: number;
   readonly loadedAt: string;
   readonly pendingRestart: readonly string[];
+  /** Roles and databases whose sessions commit without waiting for the sync. */
+  readonly loweredCommit: readonly string[];
+  /** Names of logical replication slots. */
+  readonly logicalSlots: readonly string[];
   readonly lagSeconds: number | null;
   /** Rows of pg_stat_replication, all columns. */
   readonly replication: readonly Readonly<Record<string, string | null>>[];
@@ -46,6 +42,7 @@ interface Answer {
   readonly flush: string | null;
   readonly replayed: string | null;
   readonly received: string | null;
+  readonly segment_bytes: number;
   readonly paused: boolean | null;
   readonly startup: string | null;
   readonly checkpointer: string | null;
@@ -63,6 +60,8 @@ interface Answer {
   readonly applied: string | null;
   readonly loaded_at: string;
   readonly pending: readonly string[] | null;
+  readonly lowered: readonly string[] | null;
+  readonly subscribers: readonly string[] | null;
   readonly lag_seconds: number | null;
 }
 
@@ -78,22 +77,28 @@ export function clientSessionsCondition({ superuser, replicationUser }: OwnRoles
   return `backend_type = 'client backend' and usename <> ${quoteLiteral(replicationUser)} and not (${own})`;
 }
 
+/** By an ordinary session, and by a walsender's. */
+export interface Sessions {
+  readonly ask: <T>(question: (session: SqlSession) => Promise<T>) => Promise<T>;
+  readonly askWalsender: <T>(question: (session: SqlSession) => Promise<T>) => Promise<T>;
+}
+
 /**
- * `standbyExpected` saves a connection: a standby is asked over a walsender's, which answers both. Errors as {@link withConnection};
+ * `standbyExpected` saves a connection: a standby is asked over a walsender's, which answers both. Errors as those of the sessions;
  * undefined: recovery ended while it was asked; look again.
  */
 export async function lookAtServer(
-  target: SqlTarget,
-  options: { limitMs: Ms; timers: Timers; dataDir: string; standbyExpected: boolean; roles: OwnRoles },
+  { ask: askOrdinary, askWalsender }: Sessions,
+  options: { dataDir: string; standbyExpected: boolean; roles: OwnRoles },
 ): Promise<Look | undefined> {
-  const first: SqlTarget = options.standbyExpected ? { ...target, replication: "database" } : target;
-  const seen = await withConnection(first, options, async (session) => {
+  const askFirst = options.standbyExpected ? askWalsender : askOrdinary;
+  const seen = await askFirst(async (session) => {
     const answer = await ask(session, options.roles);
     return { answer, point: answer.recovery && options.standbyExpected ? await identify(session) : undefined };
   });
   const { answer } = seen;
   if (!answer.recovery) return describePrimary(answer, options.dataDir);
-  const point = seen.point ?? (await withConnection({ ...target, replication: "database" }, options, identify));
+  const point = seen.point ?? (await askWalsender(identify));
   return describeStandby(answer, point, options.dataDir);
 }
 
@@ -118,6 +123,7 @@ async function describePrimary(answer: Answer, dataDir: string): Promise<Look | 
     replayed: end,
     caughtUpLocally: true,
     replayPaused: false,
+    partialRecord: false,
     receiver: { kind: "none" },
   };
 }
@@ -138,6 +144,8 @@ async function describeStandby(answer: Answer, point: SqlRow, dataDir: string): 
     replayed,
     caughtUpLocally,
     replayPaused: answer.paused ?? false,
+    // Where it would ask from, once nothing streams: the beginning of a segment.
+    partialRecord: receiver.kind !== "streaming" && received - (received % BigInt(answer.segment_bytes)) > replayed,
     receiver,
   };
 }
@@ -203,6 +211,8 @@ function common(answer: Answer) {
     clientSessions: answer.clients,
     loadedAt: answer.loaded_at,
     pendingRestart: answer.pending ?? [],
+    loweredCommit: answer.lowered ?? [],
+    logicalSlots: answer.subscribers ?? [],
     lagSeconds: answer.lag_seconds,
     replication: answer.replication ?? [],
   };
@@ -225,8 +235,8 @@ function describeWalsender(row: Readonly<Record<string, string | null>>): Walsen
 }
 
 /**
- * One statement. Activity is read before positions: a receiver that is not there anymore has left all that it had flushed. Our own walsender (a
- * standby is asked over one) is left out.
+ * One statement. Activity is read before positions: a receiver that is not there anymore has left all that it had flushed. Our own walsenders (a
+ * standby is asked over one, of which the last may still be ending) are left out.
  */
 function question(roles: OwnRoles): string {
   return `
@@ -245,15 +255,20 @@ function question(roles: OwnRoles): string {
       'timeline', case when not recovery.is then ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int8 end,
       'flush', case when not recovery.is then pg_current_wal_flush_lsn()::text end,
       'received', pg_last_wal_receive_lsn()::text,
+      'segment_bytes', pg_size_bytes(current_setting('wal_segment_size')),
       'replayed', pg_last_wal_replay_lsn()::text,
       'paused', case when recovery.is then pg_get_wal_replay_pause_state() <> 'not paused' end,
       'lag_seconds', case when not recovery.is or pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
         else extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end,
       'replication', (select json_agg((select json_object_agg(key, value) from json_each_text(to_json(r))))
-        from pg_stat_replication r where pid <> pg_backend_pid()),
+        from pg_stat_replication r where not (client_addr is null and application_name = ${quoteLiteral(OWN_APPLICATION_NAME)})),
       'sync_names', current_setting('synchronous_standby_names'),
       'applied', current_setting('manatee.applied', true),
       'loaded_at', extract(epoch from pg_conf_load_time())::text,
-      'pending', (select json_agg(name) from pg_settings where pending_restart)
+      'pending', (select json_agg(name) from pg_settings where pending_restart),
+      'lowered', (select json_agg(concat_ws(' in ', 'role ' || r.rolname, 'database ' || d.datname))
+        from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole left join pg_database d on d.oid = s.setdatabase
+        where exists (select from unnest(s.setconfig) c where c ~ '^synchronous_commit=(off|local|false|no|0)$')),
+      'subscribers', (select json_agg(slot_name) from pg_replication_slots where slot_type = 'logical')
     )::text as answer from recovery`;
 }

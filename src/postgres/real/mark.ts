@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
+import { formatPoint, parsePoint } from "../../base/lineage.ts";
 import type { DataMark } from "../../cluster/observation.ts";
 import { readIfThere, removeDurably, writeDurably } from "./durable.ts";
 import type { Places } from "./places.ts";
@@ -12,9 +13,15 @@ export const MARK_FILE = "manatee.json";
 export class MarkFile {
   readonly #places: Places;
   #changes: Promise<unknown> = Promise.resolve();
+  #revision = 0;
 
   constructor(places: Places) {
     this.#places = places;
+  }
+
+  /** Another number after each change that this process has begun. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** undefined: no mark. One that can't be read is no blank database: guessing there could throw data away. */
@@ -30,7 +37,7 @@ export class MarkFile {
       const after = change(before === "malformed" ? undefined : before);
       if (after === before) return;
       const protectedNow = (await readIfThere(this.#places.rewindJournal)) !== undefined;
-      await writeDurably(protectedNow ? this.#places.rewindJournal : this.#path, format(after));
+      await writeDurably(protectedNow ? this.#places.rewindJournal : this.#path, formatMark(after));
     });
   }
 
@@ -39,7 +46,7 @@ export class MarkFile {
     return this.#inTurn(async () => {
       const mark = await this.read();
       if (mark === undefined || mark === "malformed") throw markMissing(this.#places);
-      await writeDurably(this.#places.rewindJournal, format({ ...mark, incomplete: true }));
+      await writeDurably(this.#places.rewindJournal, formatMark({ ...mark, incomplete: true }));
     });
   }
 
@@ -48,7 +55,7 @@ export class MarkFile {
     return this.#inTurn(async () => {
       const mark = await this.read();
       if (mark === undefined || mark === "malformed") throw markMissing(this.#places);
-      await writeDurably(this.#path, format({ ...mark, incomplete }));
+      await writeDurably(this.#path, formatMark({ ...mark, incomplete }));
       await removeDurably(this.#places.rewindJournal);
     });
   }
@@ -58,10 +65,16 @@ export class MarkFile {
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#changes.then(work);
+    const done = this.#changes.then(work).finally(() => this.#revision++);
     this.#changes = done.catch(() => undefined);
     return done;
   }
+}
+
+/** Of content that is not (yet) this peer's; undefined: none, or none that can be understood. */
+export async function markIn(folder: string): Promise<DataMark | undefined> {
+  const text = await readIfThere(join(folder, MARK_FILE));
+  return text === undefined ? undefined : parseMark(text);
 }
 
 export function markMissing({ dataDir }: Places): ManateeError {
@@ -73,8 +86,9 @@ export function markMissing({ dataDir }: Places): ManateeError {
   });
 }
 
-function format(mark: DataMark): string {
-  return `${JSON.stringify(mark, null, 2)}\n`;
+export function formatMark(mark: DataMark): string {
+  const { leaving } = mark;
+  return `${JSON.stringify({ ...mark, leaving: leaving && { ...leaving, end: formatPoint(leaving.end) } }, null, 2)}\n`;
 }
 
 export function parseMark(text: string): DataMark | undefined {
@@ -85,13 +99,14 @@ export function parseMark(text: string): DataMark | undefined {
     return undefined;
   }
   if (!isRecord(value)) return undefined;
-  const { shard, incarnation, claim, founding, adopted, incomplete, source, lastDocument } = value;
+  const { shard, incarnation, claim, founding, adopted, incomplete, source, leaving, lastDocument } = value;
   if (typeof shard !== "string" || typeof incarnation !== "string") return undefined;
   if (typeof founding !== "boolean" || typeof incomplete !== "boolean") return undefined;
   if (source !== undefined && typeof source !== "string") return undefined;
   const parsedClaim = claim === undefined ? undefined : parseClaim(claim);
   const parsedDocument = lastDocument === undefined ? undefined : parseDocument(lastDocument);
-  if (parsedClaim === null || parsedDocument === null) return undefined;
+  const parsedLeaving = leaving === undefined ? undefined : parseLeaving(leaving);
+  if (parsedClaim === null || parsedDocument === null || parsedLeaving === null) return undefined;
   return {
     shard,
     incarnation,
@@ -100,12 +115,19 @@ export function parseMark(text: string): DataMark | undefined {
     ...(adopted === true && { adopted }),
     incomplete,
     source,
+    ...(parsedLeaving && { leaving: parsedLeaving }),
     lastDocument: parsedDocument,
   };
 }
 
 function parseClaim(value: unknown): { version: number } | null {
   return isRecord(value) && typeof value["version"] === "number" ? { version: value["version"] } : null;
+}
+
+function parseLeaving(value: unknown): DataMark["leaving"] | null {
+  if (!isRecord(value) || typeof value["fork"] !== "string" || typeof value["end"] !== "string") return null;
+  const end = parsePoint(value["end"]);
+  return end ? { fork: value["fork"], end } : null;
 }
 
 function parseDocument(value: unknown): { version: number; json: string } | null {

@@ -12,6 +12,8 @@ export interface Places {
   readonly configFile: string;
   readonly reloadable: string;
   readonly hbaFile: string;
+  /** The operator's rules that PostgreSQL took in last. */
+  readonly acceptedHba: string;
   /** libpq's, for primary_conninfo and pg_rewind. */
   readonly passFile: string;
   readonly serverLog: string;
@@ -31,6 +33,7 @@ export function placesOf(config: PostgresConfig): Places {
     configFile: join(own, "postgresql.conf"),
     reloadable: join(own, "reloadable.conf"),
     hbaFile: join(own, "pg_hba.conf"),
+    acceptedHba: join(own, "pg_hba.accepted.conf"),
     passFile: join(own, "pgpass"),
     serverLog: join(own, "server.log"),
     initdbJournal: join(own, "initdb-under-way"),

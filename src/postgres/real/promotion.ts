@@ -12,7 +12,7 @@ const PROMOTION_LIMIT_MS = 600_000;
 
 /** Resolves when it is a primary on that timeline. Cancelled: the waiting ends, what was ordered goes on (stop the server to end it). */
 export async function promote(context: Context, timeline: Timeline, signal: AbortSignal): Promise<void> {
-  const own = await context.sql(
+  const own = await context.ask(
     async ({ query }) =>
       (await query("select timeline_id from pg_control_checkpoint() where pg_is_in_recovery()"))[0]?.["timeline_id"],
   );
@@ -31,7 +31,7 @@ export async function promote(context: Context, timeline: Timeline, signal: Abor
     isPrimaryNow(context),
   );
   if (!done) throw refused(`it is not over after ${PROMOTION_LIMIT_MS} ms`);
-  const reached = await context.sql(
+  const reached = await context.ask(
     async ({ query }) =>
       (await query("select substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8) as hex"))[0]?.["hex"],
   );
@@ -42,7 +42,7 @@ export async function promote(context: Context, timeline: Timeline, signal: Abor
 async function isPrimaryNow(context: Context): Promise<boolean> {
   if (context.postmaster.process.kind !== "running") throw refused("the server ended meanwhile");
   try {
-    return (await context.sql(({ query }) => query("select pg_is_in_recovery() as recovery")))[0]?.["recovery"] === "f";
+    return (await context.ask(({ query }) => query("select pg_is_in_recovery() as recovery")))[0]?.["recovery"] === "f";
   } catch (error) {
     // A look that fails says nothing; the process is watched above.
     context.log.debug("no answer during promotion", { reason: String(error) });

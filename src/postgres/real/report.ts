@@ -14,12 +14,15 @@ export function describeReport({
   now,
   lastCheckWall,
   cancelledWaits,
+  mistakes,
 }: {
   observation: PostgresObservation | undefined;
   look: Look | undefined;
   now: Ms;
   lastCheckWall: number;
   cancelledWaits: number;
+  /** In the operator's files. */
+  mistakes: readonly string[];
 }): PostgresReport {
   const server = observation?.server;
   const running = server?.kind === "primary" || server?.kind === "standby" ? server : undefined;
@@ -53,10 +56,16 @@ export function describeReport({
     replication: running ? (look?.replication ?? []).map(withOldNames) : [],
     forksKept: observation?.forks.length ?? 0,
     cancelledWaits,
-    warnings: running
-      ? (look?.pendingRestart ?? []).map((name) => `${name} was changed, and takes effect only after a restart`)
-      : [],
+    warnings: [...mistakes, ...(running && look ? warningsOf(look) : [])],
   };
+}
+
+function warningsOf({ pendingRestart, loweredCommit, logicalSlots }: Look): string[] {
+  return [
+    ...pendingRestart.map((name) => `${name} was changed, and takes effect only after a restart`),
+    ...loweredCommit.map((who) => `sessions of ${who} commit without waiting for the sync (synchronous_commit)`),
+    ...logicalSlots.map((name) => `a subscriber (slot ${name}) can receive what the sync has not got yet`),
+  ];
 }
 
 /** Clients of the original read `sent_location`; PostgreSQL 10 renamed it to `sent_lsn`. */

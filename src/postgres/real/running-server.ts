@@ -6,7 +6,9 @@ import type { Ms } from "../../base/units.ts";
 import type { PostgresSettings, ServerObservation, Walsender } from "../../cluster/observation.ts";
 import type { Context } from "./context.ts";
 import { errorCode } from "./durable.ts";
+import { KeptSession } from "./kept-session.ts";
 import { type Look, lookAtServer } from "./look.ts";
+import type { SqlSession } from "./sql.ts";
 
 type Kind = "starting" | "unresponsive" | "primary" | "standby";
 
@@ -17,6 +19,8 @@ const TOO_MANY_CONNECTIONS = "53300";
 export class RunningServer {
   readonly pid: number;
   readonly #context: Context;
+  /** A walsender's, which answers what only it knows of a standby. */
+  readonly #walsender: KeptSession;
   #kind: Kind = "starting";
   /** Since when it is of that kind. */
   #since: Ms;
@@ -29,6 +33,8 @@ export class RunningServer {
 
   constructor(context: Context, { pid, since }: { pid: number; since: Ms }) {
     this.#context = context;
+    const { local, clock, timers } = context;
+    this.#walsender = new KeptSession({ target: { ...local, replication: "database" }, clock, timers });
     this.pid = pid;
     this.#since = since;
   }
@@ -59,7 +65,12 @@ export class RunningServer {
     this.#marker = { token, lsn };
   }
 
-  /** Opens a connection and asks. `cannotGoOn`: what the log says. */
+  /** Nothing is asked any more. */
+  end(): void {
+    this.#walsender.end();
+  }
+
+  /** Asks, on a connection that is not much older than that. `cannotGoOn`: what the log says. */
   async observe(cannotGoOn: string | undefined): Promise<ServerObservation> {
     try {
       const look = await this.#ask();
@@ -80,14 +91,18 @@ export class RunningServer {
   }
 
   async #ask(): Promise<Look> {
-    const { config, timers, local, places } = this.#context;
+    const { config, places, ask } = this.#context;
     const standbyExpected = this.#look?.primary === false;
     const { superuser, replicationUser } = config;
-    const roles = { superuser, replicationUser };
-    const options = { limitMs: config.probeLimitMs, timers, dataDir: places.dataDir, standbyExpected, roles };
+    const sessions = {
+      ask,
+      askWalsender: <T>(question: (session: SqlSession) => Promise<T>) =>
+        this.#walsender.ask(config.probeLimitMs, question),
+    };
+    const options = { dataDir: places.dataDir, standbyExpected, roles: { superuser, replicationUser } };
     // Recovery may end while it is asked.
     const look =
-      (await lookAtServer(local, options)) ?? (await lookAtServer(local, { ...options, standbyExpected: false }));
+      (await lookAtServer(sessions, options)) ?? (await lookAtServer(sessions, { ...options, standbyExpected: false }));
     if (look === undefined) throw new Error("its answer is incomplete");
     return look;
   }
@@ -123,7 +138,7 @@ export class RunningServer {
     const since = this.#since;
     const { wal, settings, walsenders, clientSessions } = look;
     if (!look.primary) {
-      const { replayed, caughtUpLocally, replayPaused, receiver } = look;
+      const { replayed, caughtUpLocally, replayPaused, partialRecord, receiver } = look;
       this.#recoveredEnd = undefined;
       return {
         kind: "standby",
@@ -132,6 +147,7 @@ export class RunningServer {
         replayed,
         caughtUpLocally,
         replayPaused,
+        partialRecord,
         settings,
         receiver,
         walsenders,

@@ -2,13 +2,8 @@
 
 import { explainError, ManateeError } from "../../base/errors.ts";
 import type { PostgresAction } from "../../cluster/decision.ts";
-import type {
-  DataMark,
-  DataObservation,
-  PostgresObservation,
-  PostgresSettings,
-  ServerObservation,
-} from "../../cluster/observation.ts";
+import { sameNames } from "../../cluster/desired-postgres.ts";
+import type { DataMark, PostgresObservation, PostgresSettings, ServerObservation } from "../../cluster/observation.ts";
 import { NAME_BYTES_MAX, type PeerAddress } from "../../cluster/state.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { PostgresReport } from "../../status/report.ts";
@@ -16,23 +11,31 @@ import type { Clock, Log, Random, Timers } from "../../world/port.ts";
 import type { PostgresServer, ReplicationPeer } from "../port.ts";
 import { type Binaries, findBinaries } from "./binaries.ts";
 import type { Context } from "./context.ts";
-import { copyFrom, rewindTo } from "./copy.ts";
-import { dataMajor, observeData } from "./data-directory.ts";
+import { copyByBaseBackup, rewindTo } from "./copy.ts";
+import { dataMajor } from "./data-directory.ts";
+import { DiskLook, unreadable } from "./disk-look.ts";
 import { errorCode } from "./durable.ts";
-import { keepFork, keptForks } from "./forks.ts";
+import { keepFork } from "./forks.ts";
 import { adoptData, initialise } from "./initialise.ts";
 import { type JobHandle, Jobs } from "./jobs.ts";
+import type { PostgresStorage } from "./dataset.ts";
 import { MarkFile, markMissing } from "./mark.ts";
+import { OperatorRules } from "./operator-rules.ts";
+import { OperatorSettings } from "./operator-settings.ts";
 import { placesOf } from "./places.ts";
 import { Postmaster } from "./postmaster.ts";
 import { promote } from "./promotion.ts";
 import { describeReport } from "./report.ts";
+import { rollBack } from "./roll-back.ts";
 import { RunningServer } from "./running-server.ts";
 import { ServerLog } from "./server-log.ts";
-import { checkpoint, endClients, endReceiver, endWalsender, writeMarker } from "./session-actions.ts";
-import { reloadSettings, writeSettingsFiles } from "./settings.ts";
+import { checkpoint, endClients, endReaders, endReceiver, endWalsender, writeMarker } from "./session-actions.ts";
+import { CONF_HINT, HBA_HINT, reloadSettings, writeSettingsFiles } from "./settings.ts";
+import { KeptSession } from "./kept-session.ts";
 import { withConnection } from "./sql.ts";
+import { type HeldWal, seedFrom } from "./seed.ts";
 import { startServer } from "./start.ts";
+import { StorageSide } from "./storage-side.ts";
 
 export interface RealPostgresOptions {
   readonly config: PostgresConfig;
@@ -42,6 +45,8 @@ export interface RealPostgresOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
+  /** Of storage whose snapshots cost nothing; undefined: the data directory lies on a plain folder. */
+  readonly storage?: PostgresStorage | undefined;
 }
 
 export function realPostgres(options: RealPostgresOptions): PostgresServer {
@@ -50,23 +55,31 @@ export function realPostgres(options: RealPostgresOptions): PostgresServer {
 
 /** A look is a connection or two, and files: past so many limits of one connection, the disk hangs. */
 const LOOK_LIMITS = 3;
+/** A restored server that has not caught up by then is not waited for: the source's disk is not its to fill. */
+const WAL_HELD_MS = 6 * 3_600_000;
 
 class RealPostgres implements PostgresServer {
   readonly #context: Context;
   readonly #jobs: Jobs;
   readonly #postmaster: Postmaster;
   readonly #serverLog: ServerLog;
+  readonly #storageSide: StorageSide | undefined;
+  readonly #disk: DiskLook;
+  readonly #session: KeptSession;
   readonly #listeners = new Set<() => void>();
   #binaries: Promise<Binaries> | undefined;
   /** Files were written that the server has perhaps not taken in: it was not reloaded since, or by a sitter that has ended. */
   #reloadOwed = true;
+  /** By the operator's file: why what it says is not in force, as the log has it. */
+  readonly #told = new Map<string, string | undefined>();
   #running: RunningServer | undefined;
   #lastObservation: PostgresObservation | undefined;
   /** The look under way. */
   #pending: Promise<PostgresObservation> | undefined;
   #lastCheckWall = 0;
+  #heldWal: HeldWal | undefined;
 
-  constructor({ config, shard, self, log, clock, timers, random }: RealPostgresOptions) {
+  constructor({ config, shard, self, log, clock, timers, random, storage }: RealPostgresOptions) {
     const places = placesOf(config);
     const onChange = () => {
       for (const listener of this.#listeners) listener();
@@ -75,21 +88,28 @@ class RealPostgres implements PostgresServer {
     this.#jobs = new Jobs({ clock, log, onChange });
     this.#serverLog = new ServerLog(places.serverLog, { log, clock });
     const local = { host: places.socketDir, port: config.port, user: config.superuser, database: "postgres" };
+    this.#session = new KeptSession({ target: local, clock, timers });
     this.#context = {
       config,
       shard,
       self,
       places,
+      storage,
       log,
       clock,
       timers,
       random,
       mark: new MarkFile(places),
+      operatorRules: new OperatorRules(config, places),
+      operatorSettings: new OperatorSettings(),
       postmaster: this.#postmaster,
       local,
       binaries: () => this.#findBinaries(),
+      ask: (question) => this.#session.ask(config.probeLimitMs, question),
       sql: (use, limitMs = config.probeLimitMs) => withConnection(local, { limitMs, timers }, use),
     };
+    this.#storageSide = storage && new StorageSide(this.#context, storage, () => this.#jobs.job !== undefined);
+    this.#disk = new DiskLook(this.#context, this.#storageSide);
   }
 
   onChange(listener: () => void): () => void {
@@ -125,19 +145,21 @@ class RealPostgres implements PostgresServer {
   }
 
   async #lookAround(): Promise<PostgresObservation> {
-    const { places } = this.#context;
     const major = await this.#findBinaries().then(
       (binaries) => binaries.major,
       () => undefined,
     );
+    // One that ends while the server is looked at counts as under way: what was seen may be of before its end.
+    const { job } = this.#jobs;
     const server = await this.#observeServer();
-    // A disk that fails to be read for a moment says nothing new about what lies on it.
-    const known = this.#lastObservation?.data;
-    const data = await observeData(places, major).catch((error: unknown) =>
-      known?.kind === "present" && server.kind !== "stopped" ? known : unreadable(explainError(error)),
-    );
-    const forks = await keptForks(places).catch((): string[] => []);
-    return { data, server, job: this.#jobs.job, failure: this.#jobs.failure, forks };
+    this.#releaseWal(server);
+    const { data, forks } = await this.#disk.look(server, {
+      pid: this.#running?.pid,
+      busy: job !== undefined,
+      major,
+    });
+    const canRollBack = this.#storageSide !== undefined;
+    return { data, server, job, failure: this.#jobs.failure, forks, canRollBack };
   }
 
   /** A disk that hangs must not make the sitter hang: what was seen before stands, and the server counts as unresponsive. */
@@ -157,6 +179,7 @@ class RealPostgres implements PostgresServer {
       job,
       failure,
       forks: before?.forks ?? [],
+      canRollBack: before?.canRollBack ?? false,
     };
   }
 
@@ -164,45 +187,74 @@ class RealPostgres implements PostgresServer {
     this.#demandName();
     const found = await this.#postmaster.look();
     if (found.kind !== "running") throw notRunning("settings can't be applied");
-    if (await writeSettingsFiles(this.#context, settings, peers)) this.#reloadOwed = true;
     const inForce = this.#running?.pid === found.pid ? this.#running.settingsInForce : undefined;
+    if (await writeSettingsFiles(this.#context, settings, { peers, inForce })) this.#reloadOwed = true;
     if (!this.#reloadOwed && inForce !== undefined && sameSettings(inForce, settings)) return;
     if (this.#running?.kind === "starting") {
       // No session can be opened to check it; the next look after the start shows what is in force.
       this.#postmaster.reload();
       return;
     }
-    await this.#reload(settings, peers, inForce?.gate ?? "closed");
+    await this.#reload(settings, { peers, inForce });
     this.#reloadOwed = false;
     this.#running?.settingsApplied(settings);
   }
 
-  /** Rules that PostgreSQL rejects leave the old ones in force: then the files say so again, and what is observed is true. */
+  /** Where PostgreSQL rejects what is the operator's, without that: what is in force is then what our files say. */
   async #reload(
     settings: PostgresSettings,
-    peers: readonly ReplicationPeer[],
-    gateBefore: "open" | "closed",
+    { peers, inForce }: { peers: readonly ReplicationPeer[]; inForce: PostgresSettings | undefined },
   ): Promise<void> {
+    const isPrimary = this.#running?.kind === "primary";
+    const requiredChange = isPrimary && !(inForce && sameNames(inForce.syncNames, settings.syncNames));
     try {
-      await reloadSettings(this.#context, settings);
+      await reloadSettings(this.#context, settings, { requiredChange });
     } catch (error) {
-      if (errorCode(error) === "PG_HBA_REJECTED" && gateBefore === "closed") {
-        const closed: PostgresSettings = { ...settings, gate: "closed" };
-        await writeSettingsFiles(this.#context, closed, peers);
-        await reloadSettings(this.#context, closed);
-      }
-      throw error;
+      if (!(await this.#doWithout(error))) throw error;
+      await writeSettingsFiles(this.#context, settings, { peers, inForce });
+      return this.#reload(settings, { peers, inForce });
+    }
+    await this.#context.operatorRules.accepted();
+    this.#tellMistakes();
+  }
+
+  /** False: the error is not the operator's files', or they are left out already. */
+  async #doWithout(error: unknown): Promise<boolean> {
+    const { operatorRules, operatorSettings } = this.#context;
+    const code = errorCode(error);
+    if (code === "PG_HBA_REJECTED") return operatorRules.reject(explainError(error));
+    return code === "PG_CONF_REJECTED" && operatorSettings.hold(this.#context);
+  }
+
+  #tellMistakes(): void {
+    const { log, operatorRules, operatorSettings } = this.#context;
+    const files = [
+      { file: "postgresql.conf", warning: operatorSettings.warning, code: "PG_CONF_REJECTED", hint: CONF_HINT },
+      { file: "pg_hba.conf", warning: operatorRules.warning, code: "PG_HBA_REJECTED", hint: HBA_HINT },
+    ];
+    for (const { file, warning, code, hint } of files) {
+      if (warning === this.#told.get(file)) continue;
+      this.#told.set(file, warning);
+      if (warning === undefined) log.info(`the operator's ${file} is taken in`);
+      else log.error(`the operator's ${file} is not taken in`, { code, hint, error: warning });
     }
   }
 
   takeInFiles(): void {
+    this.#context.operatorRules.tryAgain();
+    this.#context.operatorSettings.release();
+    // Whoever has corrected the wrong line is told so again.
+    for (const [file, warning] of this.#told) if (warning !== undefined) this.#told.set(file, "");
     this.#reloadOwed = true;
   }
 
   async perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void> {
     if (action.kind !== "stop") this.#demandName();
     const begin = (work: (job: JobHandle) => Promise<void>) =>
-      this.#jobs.begin(action.kind as Parameters<Jobs["begin"]>[0], work);
+      this.#jobs.begin(action.kind as Parameters<Jobs["begin"]>[0], async (job) => {
+        await this.#storageSide?.before(action.kind);
+        await work(job).finally(() => this.#storageSide?.after());
+      });
     const context = this.#context;
     switch (action.kind) {
       case "initdb":
@@ -216,8 +268,12 @@ class RealPostgres implements PostgresServer {
         return this.#stop(action.mode, begin);
       case "promote":
         return begin(({ signal }) => promote(context, action.timeline, signal));
-      case "copy":
-        return begin((job) => copyFrom(context, { from: action.from, incarnation: action.incarnation, job }));
+      case "copy": {
+        const { data: decided } = this.#lastObservation ?? (await this.observe());
+        return begin((job) => this.#copy({ ...action, decided, job }));
+      }
+      case "roll-back":
+        return begin((job) => rollBack(context, { from: action.from, fork: action.fork, job }));
       case "rewind":
         return begin((job) => rewindTo(context, action.from, job));
       case "keep-fork":
@@ -244,19 +300,24 @@ class RealPostgres implements PostgresServer {
   }
 
   async report(): Promise<PostgresReport> {
-    await this.#serverLog.read();
     return describeReport({
       observation: this.#lastObservation,
       look: this.#running?.lastLook,
       now: this.#context.clock.now(),
       lastCheckWall: this.#lastCheckWall,
       cancelledWaits: this.#serverLog.cancelledWaits,
+      mistakes: [this.#context.operatorSettings.warning, this.#context.operatorRules.warning].filter(
+        (one) => one !== undefined,
+      ),
     });
   }
 
   async close(how: "leave" | "fast"): Promise<void> {
     await this.#jobs.cancel();
-    if (how === "fast") await this.#postmaster.stop("fast", this.#context.config.stopLimitMs);
+    if (how === "fast") await this.#end("fast");
+    this.#releaseWal();
+    this.#running?.end();
+    this.#session.end();
     this.#postmaster.release();
     this.#listeners.clear();
   }
@@ -266,6 +327,7 @@ class RealPostgres implements PostgresServer {
   async #observeServer(): Promise<ServerObservation> {
     const found = await this.#postmaster.look();
     if (found.kind === "stopped") {
+      this.#running?.end();
       this.#running = undefined;
       await this.#serverLog.read();
       return found;
@@ -277,6 +339,7 @@ class RealPostgres implements PostgresServer {
         reason: `process ${found.pid} on this data directory was not started by Manatee`,
       };
     if (this.#running?.pid !== found.pid) {
+      this.#running?.end();
       this.#running = new RunningServer(this.#context, found);
       if (found.adopted) await this.#serverLog.adopt();
     }
@@ -290,17 +353,42 @@ class RealPostgres implements PostgresServer {
 
   // --- actions
 
+  /** From a snapshot of that peer where both sides can, else by a base backup. */
+  async #copy(options: Parameters<typeof copyByBaseBackup>[1]): Promise<void> {
+    this.#releaseWal();
+    this.#heldWal = await seedFrom(this.#context, options);
+    if (!this.#heldWal) await copyByBaseBackup(this.#context, options);
+  }
+
+  /** What the source keeps for a server that was restored is needed until that has it. */
+  #releaseWal(server?: ServerObservation): void {
+    const held = this.#heldWal;
+    if (!held) return;
+    const isLate = this.#context.clock.now() - held.since > WAL_HELD_MS;
+    const has = server?.kind === "standby" && server.receiver.kind === "streaming" && server.wal.end >= held.until;
+    if (server && !has && !isLate) return;
+    held.release();
+    this.#heldWal = undefined;
+  }
+
   async #stop(mode: "fast" | "immediate", begin: (work: (job: JobHandle) => Promise<void>) => void): Promise<void> {
     // A stop ends whatever else is under way: a start, or the waiting for a promotion.
     if (this.#jobs.job?.kind === "start" || this.#jobs.job?.kind === "promote") await this.#jobs.cancel();
-    begin(() => this.#postmaster.stop(mode, this.#context.config.stopLimitMs));
+    begin(() => this.#end(mode));
     if (mode === "immediate") await this.#jobs.ended();
+  }
+
+  /** A fast stop ends all sessions at once, also where a commit waits that others must not see (I3): those that could read it end first. */
+  async #end(mode: "fast" | "immediate"): Promise<void> {
+    const readable = mode === "fast" && this.#running?.lastLook?.primary === true;
+    if (readable) await endReaders(this.#context).catch(() => undefined);
+    await this.#postmaster.stop(mode, this.#context.config.stopLimitMs);
   }
 
   async #short(
     action: Exclude<
       PostgresAction,
-      { kind: "initdb" | "start" | "stop" | "promote" | "copy" | "rewind" | "keep-fork" }
+      { kind: "initdb" | "start" | "stop" | "promote" | "copy" | "roll-back" | "rewind" | "keep-fork" }
     >,
   ): Promise<void> {
     const context = this.#context;
@@ -319,6 +407,7 @@ class RealPostgres implements PostgresServer {
           await this.#changeMark((mark) => ({
             ...mark,
             incarnation: action.incarnation,
+            ...(action.leaving && { leaving: action.leaving }),
             // Set when its data has come from there: until then it must not be started as if it had.
             source: undefined,
             founding: false,
@@ -398,22 +487,12 @@ class RealPostgres implements PostgresServer {
   }
 }
 
-function unreadable(reason: string): DataObservation {
-  return {
-    kind: "unusable",
-    code: "PG_DATA_UNREADABLE",
-    message: `the data directory can't be read (${reason})`,
-    hint: "Look at the storage under the data directory.",
-    mark: undefined,
-  };
-}
-
 function sameSettings(a: PostgresSettings, b: PostgresSettings): boolean {
   return (
     a.gate === b.gate &&
     a.upstream?.id === b.upstream?.id &&
     a.upstream?.pgUrl === b.upstream?.pgUrl &&
-    a.syncNames.join("\n") === b.syncNames.join("\n")
+    sameNames(a.syncNames, b.syncNames)
   );
 }
 

@@ -1,5 +1,6 @@
 // Makes settings hold: files, reload, and a look whether they are in force.
 
+import { readFile } from "node:fs/promises";
 import type { PostgresSettings } from "../../cluster/observation.ts";
 import { ManateeError } from "../../base/errors.ts";
 import type { ReplicationPeer } from "../port.ts";
@@ -12,22 +13,27 @@ import {
 } from "./configuration.ts";
 import { type Context, waitUntil } from "./context.ts";
 import { makePrivateFolder, writeIfDifferent } from "./durable.ts";
-import { hbaContent, readOperatorHba } from "./hba.ts";
+import { hbaContent, operatorHbaFile, operatorsLine } from "./hba.ts";
+import { type ConfigMistake, findConfigMistake } from "./operator-settings.ts";
 import { demandReplicationPassword, writePassFile } from "./passwords.ts";
 import { runProgram } from "./programs.ts";
+import { releaseWaiting } from "./session-actions.ts";
 import { quoteLiteral, type SqlSession } from "./sql.ts";
 
 /** pg_reload_conf() returns before anything has changed; a busy machine takes its time. */
 const RELOAD_LIMIT_MS = 5000;
 const RELOAD_POLL_MS = 10;
 
-/** Writes all files of ours; says whether one that is loaded by a reload has changed. */
+export const CONF_HINT = "Correct that line, and send the sitter SIGHUP.";
+export const HBA_HINT = "Correct the operator's pg_hba.conf, and send the sitter SIGHUP.";
+
+/** Writes all files of ours; says whether one that is loaded by a reload has changed. `inForce`: undefined where that is not known, or no server runs. */
 export async function writeSettingsFiles(
   context: Context,
   settings: PostgresSettings,
-  peers: readonly ReplicationPeer[],
+  { peers, inForce }: { peers: readonly ReplicationPeer[]; inForce: PostgresSettings | undefined },
 ): Promise<boolean> {
-  const { config, places, self } = context;
+  const { config, places, self, operatorRules } = context;
   await makePrivateFolder(places.own);
   if (settings.upstream !== null) {
     const password = await demandReplicationPassword(config.replicationPasswordFile, settings.upstream.id);
@@ -40,32 +46,45 @@ export async function writeSettingsFiles(
   );
   const removed = await cleanAutoConf(config.dataDir, new Set(ours));
   if (removed.length > 0) context.log.warn("settings of ours taken out of postgresql.auto.conf", { names: removed });
-  const hba = hbaContent(config, { gate: settings.gate, peers, operator: await readOperatorHba(config) });
+  // A server does not start with a mistake in them, and would not close its gate.
+  const mayBeWrong = settings.gate === "open" || inForce?.gate === "closed";
+  const operator = mayBeWrong ? await operatorRules.read() : operatorRules.withhold();
+  const hba = hbaContent(config, { gate: settings.gate, peers, operator });
   // The hba file first: what `manatee.applied` says is in force only once both are loaded.
   const hbaChanged = await writeIfDifferent(places.hbaFile, hba);
   const reloadableChanged = await writeIfDifferent(places.reloadable, reloadableContent(reloadable));
-  const configChanged = await writeIfDifferent(places.configFile, configFileContent(config, places));
+  const configChanged = await writeIfDifferent(
+    places.configFile,
+    configFileContent(config, places, context.operatorSettings.held),
+  );
   return hbaChanged || reloadableChanged || configChanged || removed.length > 0;
 }
 
-/** Reloads, and waits until a new session sees every value. Errors: `PG_SETTING_OVERRIDDEN`, `PG_HBA_REJECTED`, `PG_UNRESPONSIVE`. */
-export async function reloadSettings(context: Context, settings: PostgresSettings): Promise<void> {
-  const { config, self, places } = context;
-  const before = await context.sql(loadedAt);
+/** Reloads, and waits until a new session sees every value. Errors: `PG_SETTING_OVERRIDDEN`, `PG_CONF_REJECTED`, `PG_HBA_REJECTED`, `PG_UNRESPONSIVE`. */
+export async function reloadSettings(
+  context: Context,
+  settings: PostgresSettings,
+  { requiredChange }: { requiredChange: boolean },
+): Promise<void> {
+  const { config, self, places, operatorSettings } = context;
+  const { before, mistake } = await context.ask(async (session) => ({
+    before: await loadedAt(session),
+    mistake: await findConfigMistake(session, places),
+  }));
+  operatorSettings.found(mistake);
+  if (mistake?.keepsAll) throw configRejected(mistake);
   context.postmaster.reload();
-  // A session made after the reload shows a later load time: what differs then, differs for good.
   const loaded = await waitUntil(
     context,
     { limitMs: RELOAD_LIMIT_MS, everyMs: RELOAD_POLL_MS },
-    async () => (await context.sql(loadedAt)) !== before,
+    async () => (await context.ask(loadedAt)) !== before,
   );
-  if (!loaded) throw await reloadRejected(context);
+  if (!loaded) throw notLoaded();
+  // The postmaster makes no new session before it has taken in both, configuration and hba: what differs in one made now, differs for good.
   await context.sql(async (session) => {
     await demandInForce(session, reloadableSettings(config, self, places, settings), places.reloadable);
-    const broken = await session.query(
-      "select line_number, error from pg_hba_file_rules where error is not null limit 1",
-    );
-    if (broken[0]) throw hbaRejected(places.hbaFile, broken[0]["line_number"] ?? "?", broken[0]["error"] ?? "?");
+    await demandRules(session, context);
+    if (requiredChange) await releaseWaiting(session);
   });
 }
 
@@ -131,27 +150,33 @@ function overridden(
   });
 }
 
-function hbaRejected(file: string, line: string, error: string): ManateeError {
-  return new ManateeError({
+/** A line that was taken in, though it can't match (hostssl without SSL), is one of which the view shows more than the error. */
+async function demandRules(session: SqlSession, { config, places }: Context): Promise<void> {
+  // Other files than ours, where the operator's rules include some, have a name from PostgreSQL 16 on.
+  const [broken] = await session.query(
+    "select line_number as line, error, to_jsonb(rules) ->> 'file_name' as file from pg_hba_file_rules rules where error is not null and type is null limit 1",
+  );
+  if (!broken) return;
+  const file = broken["file"] ?? places.hbaFile;
+  const line = broken["line"] ?? "?";
+  const operators = file === places.hbaFile ? operatorsLine(await readFile(file, "utf8"), Number(line)) : undefined;
+  throw new ManateeError({
     code: "PG_HBA_REJECTED",
-    message: `PostgreSQL rejects line ${line} of ${file} (${error}), and goes on with the rules of before`,
+    message: `PostgreSQL rejects line ${operators ?? line} of ${operators === undefined ? file : operatorHbaFile(config)} (${broken["error"]})`,
     remedy: "operator",
-    hint: "Correct the operator's pg_hba.conf, whose content stands at the end of that file.",
+    hint: HBA_HINT,
   });
 }
 
-/** A file with an error in it is not loaded at all; pg_file_settings names the line. */
-async function reloadRejected(context: Context): Promise<ManateeError> {
-  const rows = await context.sql((session) =>
-    session.query("select sourcefile, sourceline, name, error from pg_file_settings where error is not null limit 1"),
-  );
-  const row = rows[0];
+function configRejected({ text }: ConfigMistake): ManateeError {
+  return new ManateeError({ code: "PG_CONF_REJECTED", message: text, remedy: "operator", hint: CONF_HINT });
+}
+
+function notLoaded(): ManateeError {
   return new ManateeError({
     code: "PG_SETTING_OVERRIDDEN",
-    message: row
-      ? `PostgreSQL rejects its configuration: ${row["error"]} (${row["name"]}, line ${row["sourceline"]} of ${row["sourcefile"]})`
-      : `PostgreSQL has not taken in its configuration within ${RELOAD_LIMIT_MS} ms`,
+    message: `PostgreSQL has not taken in its configuration within ${RELOAD_LIMIT_MS} ms`,
     remedy: "retry",
-    hint: row ? "Correct that line of the configuration." : "Look at the server's log.",
+    hint: "Look at the server's log.",
   });
 }

@@ -1,4 +1,4 @@
-// Connections with a limit over all: opening, asking, answering. A fresh one each time: a stopped postmaster still answers on open ones.
+// Connections with a limit over all: opening, asking, answering. Used once, or kept for a while (kept-session.ts).
 
 import { Client, type ClientConfig } from "pg";
 import { ManateeError } from "../../base/errors.ts";
@@ -28,36 +28,88 @@ export interface SqlSession {
 
 export type SqlRow = Readonly<Record<string, string | null>>;
 
+interface Limits {
+  readonly limitMs: Ms;
+  readonly timers: Timers;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Opens a connection, uses it, ends it. Past the limit, the connection is destroyed and the promise rejects with `PG_UNRESPONSIVE`
  * (what the server was doing goes on there). The server's own refusals come as they are, with their SQLSTATE in `code`.
  */
 export async function withConnection<T>(
   target: SqlTarget,
-  { limitMs, timers, signal }: { limitMs: Ms; timers: Timers; signal?: AbortSignal },
+  limits: Limits,
   use: (session: SqlSession) => Promise<T>,
 ): Promise<T> {
-  const client = newClient(target);
-  // Without a listener, a connection that breaks while nothing is asked would end the process.
-  client.on("error", () => undefined);
+  const connection = new Connection(target);
+  const result = await connection.use(limits, use);
+  connection.end();
+  return result;
+}
+
+/** Opened by its first use. A use that fails, or takes longer than its limit, destroys it. */
+export class Connection {
+  readonly #target: SqlTarget;
+  readonly #client: Client;
+  #opened: Promise<unknown> | undefined;
+  #broken = false;
+
+  constructor(target: SqlTarget) {
+    this.#target = target;
+    this.#client = newClient(target);
+    // Without a listener, a connection that breaks while nothing is asked would end the process.
+    this.#client.on("error", () => (this.#broken = true));
+    this.#client.on("end", () => (this.#broken = true));
+  }
+
+  get broken(): boolean {
+    return this.#broken;
+  }
+
+  async use<T>(limits: Limits, use: (session: SqlSession) => Promise<T>): Promise<T> {
+    const client = this.#client;
+    const work = async () => {
+      await (this.#opened ??= client.connect());
+      return use({ client, query: (text) => ask(client, text) });
+    };
+    try {
+      return await withinLimits(this.#target, limits, work);
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+  }
+
+  /** In order, without waiting for it. */
+  end(): void {
+    this.#broken = true;
+    this.#client.end().catch(() => undefined);
+  }
+
+  /** The client's own end() would wait for a server that does not answer. */
+  destroy(): void {
+    this.#broken = true;
+    (this.#client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+  }
+}
+
+async function withinLimits<T>(
+  target: SqlTarget,
+  { limitMs, timers, signal }: Limits,
+  begin: () => Promise<T>,
+): Promise<T> {
   let giveUp: (error: Error) => void = () => undefined;
   const limit = new Promise<never>((_resolve, reject) => (giveUp = reject));
   const cancelTimer = timers.after(limitMs, () => giveUp(unresponsive(target, limitMs)));
   const onAbort = () => giveUp(abortError());
   signal?.addEventListener("abort", onAbort);
   if (signal?.aborted) onAbort();
-  const work = (async () => {
-    await client.connect();
-    return use({ client, query: (text) => ask(client, text) });
-  })();
+  const work = begin();
   work.catch(() => undefined);
   try {
-    const result = await Promise.race([work, limit]);
-    client.end().catch(() => undefined);
-    return result;
-  } catch (error) {
-    destroy(client);
-    throw error;
+    return await Promise.race([work, limit]);
   } finally {
     cancelTimer();
     signal?.removeEventListener("abort", onAbort);
@@ -84,11 +136,6 @@ async function ask(client: Client, text: string): Promise<readonly SqlRow[]> {
   const results: unknown = await client.query(text);
   const last: unknown = Array.isArray(results) ? results.at(-1) : results;
   return (last as { rows: SqlRow[] }).rows;
-}
-
-/** The client's own end() would wait for a server that does not answer. */
-function destroy(client: Client): void {
-  (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }
 
 export function unresponsive({ host, port }: { host: string; port: number }, limitMs: Ms): ManateeError {

@@ -3,6 +3,7 @@
 import { rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
+import { formatPoint } from "../../base/lineage.ts";
 import type { PostgresAction } from "../../cluster/decision.ts";
 import type { ReplicationPeer } from "../port.ts";
 import { type Context, pause } from "./context.ts";
@@ -11,6 +12,7 @@ import { newestTimeline } from "./data-directory.ts";
 import { errorCode, flushFolder, isMissing, makePrivateFolder } from "./durable.ts";
 import { serverArguments, writeSettingsFiles } from "./settings.ts";
 import { removeTimeline, removeUnreachableHistories } from "./timeline-history.ts";
+import { cutWal } from "./wal-files.ts";
 
 export type StartAction = Extract<PostgresAction, { kind: "start" }>;
 
@@ -34,7 +36,8 @@ export async function startServer(
     throw refused("a server runs already", "Stop the server on this data directory first.");
   await prepareSocketFolder(context);
   await prepareSignals(context, action);
-  await writeSettingsFiles(context, action.settings, peers);
+  context.operatorSettings.release();
+  await writeSettingsFiles(context, action.settings, { peers, inForce: undefined });
   const { postgres } = await context.binaries();
   await context.postmaster.start(postgres, await serverArguments(context, signal));
   const startedAt = context.clock.now();
@@ -84,6 +87,14 @@ async function prepareSignals({ places }: Context, action: StartAction): Promise
         "Nothing has to be done: the peer decides afresh.",
       );
     await removeTimeline(places.dataDir, action.unfinishedTimeline);
+  }
+  if (action.cutAfter) {
+    if (control.minRecoveryPoint > action.cutAfter.lsn)
+      throw refused(
+        `WAL behind ${formatPoint(action.cutAfter)} was replayed: it can't be taken away`,
+        "Nothing has to be done: the peer decides afresh.",
+      );
+    await cutWal(join(places.dataDir, "pg_wal"), action.cutAfter);
   }
   const points = [{ timeline: control.checkpointTimeline, lsn: control.checkpoint }];
   if (control.minRecoveryPoint > 0n)

@@ -28,6 +28,16 @@ export async function readLineage(dataDir: string, timeline: Timeline): Promise<
   return { past: (text === undefined ? undefined : parseHistory(text)) ?? [], timeline };
 }
 
+/** Timelines that are past, by the newest history here: the control file of a standby names its present timeline late. */
+export async function newestPast(dataDir: string): Promise<readonly TimelineSegment[]> {
+  const names = (await readdir(join(dataDir, "pg_wal"))).filter((name) => name.endsWith(".history")).sort();
+  for (const name of names.reverse()) {
+    const past = parseHistory((await readIfThere(join(dataDir, "pg_wal", name))) ?? "");
+    if (past !== undefined) return past;
+  }
+  return [];
+}
+
 export async function historyExists(dataDir: string, timeline: Timeline): Promise<boolean> {
   return (await readIfThere(historyPath(dataDir, timeline))) !== undefined;
 }

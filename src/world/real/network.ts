@@ -4,13 +4,22 @@
 import { request } from "node:http";
 import { connect } from "node:net";
 import type { HttpAnswer, Network, PortAnswer } from "../port.ts";
+import { isRefusal, openStream, type PeerTls } from "./streams.ts";
 
 /** A report of a sitter is a few kilobytes; more than this is not one. */
 const ANSWER_BYTES_MAX = 1_000_000;
 
-export const realNetwork: Network = { probePort, httpGet };
+export const realNetwork: Network = networkWith(undefined);
 
-function probePort({ host, port, limitMs }: { host: string; port: number; limitMs: number }): Promise<PortAnswer> {
+/** `tls`: of streams to other sitters; undefined: plain TCP. */
+export function networkWith(tls: PeerTls | undefined): Network {
+  return { probePostgres, httpGet, openStream: (target) => openStream(target, tls) };
+}
+
+/** SSLRequest: PostgreSQL answers it with one byte before anything else, and without a line in its log. */
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+
+function probePostgres({ host, port, limitMs }: { host: string; port: number; limitMs: number }): Promise<PortAnswer> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const settle = (answer: PortAnswer) => {
@@ -19,7 +28,9 @@ function probePort({ host, port, limitMs }: { host: string; port: number; limitM
       resolve(answer);
     };
     const limit = setTimeout(settle, limitMs, "silent");
-    socket.on("connect", () => settle("open"));
+    socket.on("connect", () => socket.write(SSL_REQUEST));
+    socket.on("data", () => settle("open"));
+    socket.on("end", () => settle("open"));
     socket.on("error", (error) => settle(isRefusal(error) ? "refused" : "silent"));
   });
 }
@@ -57,9 +68,4 @@ function httpGet(target: {
     });
     call.end();
   });
-}
-
-/** Something came back that says no. No route and the like is silence: it tells of the way there, not of the peer. */
-function isRefusal(error: NodeJS.ErrnoException): boolean {
-  return error.code === "ECONNREFUSED" || error.code === "ECONNRESET";
 }

@@ -2,6 +2,7 @@
 
 import type { LogLevel, World } from "../port.ts";
 import { realClock, realRandom, realTimers } from "./clock.ts";
+import { realCrypto } from "./crypto.ts";
 import { realFiles } from "./files.ts";
 import { realLog } from "./log.ts";
 import { realNetwork } from "./network.ts";
@@ -13,6 +14,7 @@ export function realWorld(options: { name: string; level: LogLevel }): World {
     random: realRandom,
     log: realLog(options),
     network: realNetwork,
+    crypto: realCrypto,
     files: realFiles,
   };
 }

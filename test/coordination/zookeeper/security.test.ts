@@ -1,12 +1,8 @@
 // Who may do what: users with a digest, TLS with client certificates, against a real ZooKeeper.
 
-import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { TlsFiles } from "../../../src/coordination/zookeeper/dial.ts";
+import { authority, certificate, opensslInstalled } from "../../support/certificates.ts";
 import { startZooKeeper, zooKeeperInstalled, type ZooKeeperServer } from "../../support/zookeeper-server.ts";
 import {
   LONG_SESSIONS,
@@ -24,30 +20,7 @@ import {
   type Folder,
 } from "./harness.ts";
 
-const run = promisify(execFile);
-const openssl = (line: string, ...more: string[]) => run("openssl", [...line.split(" "), ...more], { timeout: 20_000 });
-
-async function authority(folder: string, name: string): Promise<{ certFile: string; keyFile: string }> {
-  const [certFile, keyFile] = [join(folder, `${name}.crt`), join(folder, `${name}.key`)];
-  const how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
-  await openssl(how, "-subj", `/CN=${name}`, "-keyout", keyFile, "-out", certFile);
-  return { certFile, keyFile };
-}
-
-/** A certificate for 127.0.0.1, signed by that authority. */
-async function certificate(folder: string, by: string, name: string): Promise<TlsFiles> {
-  const [certFile, keyFile] = [join(folder, `${name}.crt`), join(folder, `${name}.key`)];
-  const [request, extensions] = [join(folder, `${name}.csr`), join(folder, `${name}.ext`)];
-  await writeFile(extensions, "subjectAltName=IP:127.0.0.1\n");
-  const how = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-  await openssl(how, "-subj", `/CN=${name}`, "-keyout", keyFile, "-out", request);
-  const [caFile, caKey] = [join(folder, `${by}.crt`), join(folder, `${by}.key`)];
-  const files = ["-in", request, "-CA", caFile, "-CAkey", caKey, "-extfile", extensions, "-out", certFile];
-  await openssl("x509 -req -days 2 -CAcreateserial", ...files);
-  return { caFile, certFile, keyFile };
-}
-
-describe.skipIf(!zooKeeperInstalled || !existsSync("/usr/bin/openssl"))("security with a real ZooKeeper", () => {
+describe.skipIf(!zooKeeperInstalled || !opensslInstalled)("security with a real ZooKeeper", () => {
   let folder: Folder;
   let server: ZooKeeperServer;
   let client: TlsFiles;
@@ -117,10 +90,30 @@ describe.skipIf(!zooKeeperInstalled || !existsSync("/usr/bin/openssl"))("securit
     expect(statusKind(session)).toBe("closed");
   });
 
+  test("TLS without a client certificate, where the servers demand none", async () => {
+    const own = await certificate(folder.path, "authority", "open-server");
+    const place = await temporaryFolder();
+    const open = await startZooKeeper({
+      dir: place.path,
+      tls: own,
+      settings: { ...LONG_SESSIONS, "ssl.clientAuth": "none" },
+    });
+    try {
+      const session = await connected(openSession(`127.0.0.1:${open.tlsPort}/tls`, { tls: { caFile: own.caFile } }));
+      await put(session, "/state", "kept");
+      expect(text((await session.read("/state"))?.data)).toBe("kept");
+      await closeSessions();
+    } finally {
+      await open.stop();
+      await place.remove();
+    }
+  });
+
   test.each<[string, () => { tls?: TlsFiles; name?: string }]>([
     ["a certificate of another authority", () => ({ tls: { ...stranger, caFile: client.caFile } })],
     ["another authority to check the server against", () => ({ tls: { ...client, caFile: stranger.caFile } })],
     ["a name that is not the server's", () => ({ tls: client, name: "localhost" })],
+    ["no client certificate, where one is demanded", () => ({ tls: { caFile: client.caFile } })],
     ["no TLS at all", () => ({})],
     ["files that are not there", () => ({ tls: { ...client, keyFile: "/nonexistent/key" } })],
   ])("TLS with %s never connects, and says why", async (_, how) => {

@@ -1,0 +1,21 @@
+// How far a stream is, for both sides.
+
+import type { Bytes, Ms } from "../base/units.ts";
+
+export interface TransferProgress {
+  /** Bytes of the storage's stream, without what frames it. */
+  readonly done: Bytes;
+  /** The sender's estimate; undefined: it can't tell. */
+  readonly expected: Bytes | undefined;
+  readonly elapsedMs: Ms;
+  /** At the pace so far; undefined: not known, or nothing came yet. */
+  readonly leftMs: Ms | undefined;
+  /** Place in the sender's queue; 0: it sends. */
+  readonly position: number;
+}
+
+/** Estimates are just that: a stream may be longer than expected, and then has no time left. */
+export function leftMsOf({ done, expected, elapsedMs }: Pick<TransferProgress, "done" | "expected" | "elapsedMs">) {
+  if (expected === undefined || done === 0) return undefined;
+  return (Math.max(0, expected - done) / done) * elapsedMs;
+}

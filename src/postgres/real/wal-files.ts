@@ -1,0 +1,87 @@
+// Segments of WAL as files: their names, and how those up to a fork are carried from one data directory into another.
+
+import { copyFile, constants, lstat, open, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { TimelineSegment, WalPoint } from "../../base/lineage.ts";
+import type { Lsn, Timeline } from "../../base/lsn.ts";
+import { flushFolder } from "./durable.ts";
+
+const SEGMENT_NAME = /^[0-9A-F]{24}(\.partial)?$/;
+
+/** As initdb chose it: the size of any segment. */
+export async function walSegmentBytes(folder: string): Promise<bigint> {
+  const name = (await readdir(folder)).find((each) => SEGMENT_NAME.test(each));
+  if (name === undefined) throw new Error(`there is no WAL in ${folder}`);
+  return BigInt((await lstat(join(folder, name))).size);
+}
+
+/** `00000001000000000000000A` */
+export function segmentName(timeline: Timeline, number: bigint, segmentBytes: bigint): string {
+  const perId = 0x1_0000_0000n / segmentBytes;
+  return [BigInt(timeline), number / perId, number % perId]
+    .map((part) => part.toString(16).toUpperCase().padStart(8, "0"))
+    .join("");
+}
+
+/**
+ * Leaves in `to` the WAL from `start` up to the end of the last of `timelines` (the fork), and none beyond: segments of `from` where it has them, else what is
+ * there. The segment that holds the fork is zero behind it, so that recovery ends exactly there. Says whether all of them are there.
+ */
+export async function carryWal(options: {
+  from: string;
+  to: string;
+  start: Lsn;
+  /** What both sides share, oldest first, each with its end; the last one's is the fork. */
+  timelines: readonly TimelineSegment[];
+  segmentBytes: bigint;
+}): Promise<{ missing: string | undefined }> {
+  const { from, to, start, timelines, segmentBytes } = options;
+  const fork = timelines.at(-1) as TimelineSegment;
+  const own = new Set(await readdir(from));
+  const present = (await readdir(to)).filter((name) => SEGMENT_NAME.test(name));
+  const wanted = new Set<string>();
+  let missing: string | undefined;
+  // A segment that ends exactly at the fork is whole; the next one holds nothing of it.
+  for (let number = start / segmentBytes; number * segmentBytes < fork.end; number++) {
+    let found = false;
+    for (const { timeline, end } of timelines) {
+      // What bears its name behind its end is a file that waits to be used again.
+      if (number * segmentBytes >= end) continue;
+      const name = segmentName(timeline, number, segmentBytes);
+      if (own.has(name)) await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
+      if (!own.has(name) && !present.includes(name)) continue;
+      wanted.add(name);
+      found = true;
+    }
+    if (!found) missing ??= segmentName(fork.timeline, number, segmentBytes);
+  }
+  for (const name of present) if (!wanted.has(name)) await rm(join(to, name));
+  const last = segmentName(fork.timeline, fork.end / segmentBytes, segmentBytes);
+  if (wanted.has(last)) await zeroFrom(join(to, last), fork.end % segmentBytes, segmentBytes);
+  return { missing };
+}
+
+/** Takes away what lies behind that point on its timeline, durably: recovery ends there. */
+export async function cutWal(folder: string, { timeline, lsn }: WalPoint): Promise<void> {
+  const segmentBytes = await walSegmentBytes(folder);
+  const last = segmentName(timeline, lsn / segmentBytes, segmentBytes);
+  const names = (await readdir(folder)).filter((name) => SEGMENT_NAME.test(name) && name.startsWith(last.slice(0, 8)));
+  for (const name of names) if (name.slice(0, last.length) > last) await rm(join(folder, name));
+  if (names.includes(last)) await zeroFrom(join(folder, last), lsn % segmentBytes, segmentBytes);
+  await flushFolder(folder);
+}
+
+async function zeroFrom(path: string, offset: bigint, segmentBytes: bigint): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    const zeros = Buffer.alloc(1 << 20);
+    for (let at = offset; at < segmentBytes; ) {
+      const length = Math.min(zeros.length, Number(segmentBytes - at));
+      await file.write(zeros, 0, length, Number(at));
+      at += BigInt(length);
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}

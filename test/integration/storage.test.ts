@@ -1,0 +1,157 @@
+// Whole shards on a real ZFS, and a Btrfs: peers are seeded from snapshots, and come back by rolling back. And on plain folders, where they do neither.
+
+import { describe, expect } from "vitest";
+import { forkPrimary } from "../support/fork.ts";
+import type { TestPeer } from "../support/peer.ts";
+import { scenario } from "../support/scenario.ts";
+import type { TestShard } from "../support/shard.ts";
+import { noBtrfs } from "../support/btrfs-disk.ts";
+import { noZfs } from "../support/zfs-pool.ts";
+
+async function saysOf(peer: TestPeer, message: string): Promise<number> {
+  return (await peer.logEntries()).filter(({ msg }) => msg === message).length;
+}
+
+async function jobsOf(peer: TestPeer): Promise<string> {
+  return (await peer.logEntries())
+    .filter(({ msg, job }) => msg === "job ended" && job !== "start" && job !== "stop")
+    .map(({ job }) => String(job))
+    .join(" ");
+}
+
+/** Nothing in the making is left, and nothing is held but kept forks. */
+async function expectTidy(shard: TestShard): Promise<void> {
+  await expect
+    .poll(() => shard.storage.datasets(), { timeout: 120_000 })
+    .not.toContainEqual(expect.stringMatching(/-(staged|verify)$/));
+  expect((await shard.storage.holds()).filter((tag) => tag !== "manatee-sitter")).toEqual([]);
+}
+
+/** Peers are seeded from a snapshot; a forked former primary rolls back, and keeps its fork. */
+async function seedThenRollBack(shard: TestShard): Promise<void> {
+  const founder = await shard.primary();
+  for (const peer of shard.peers.filter((one) => one !== founder)) {
+    expect(await saysOf(peer, "snapshot received"), peer.name).toBe(1);
+    expect(await saysOf(peer, "copied by base backup instead of a snapshot"), peer.name).toBe(0);
+  }
+  await shard.storage.startSnapshotter(founder, { pollInterval: 2_000, verification: { enabled: false } });
+  await shard.writer();
+  await expect
+    .poll(async () => (await shard.storage.serviceLog(founder, "manatee-snapshotter")).includes('"snapshot taken"'), {
+      timeout: 180_000,
+    })
+    .toBe(true);
+  const victim = await forkPrimary(shard);
+  expect(victim).toBe(founder);
+  victim.startSitter();
+  await shard.waitForChain();
+  expect(await jobsOf(victim)).toMatch(/roll-back/);
+  expect(await jobsOf(victim)).not.toMatch(/copy|rewind/);
+  expect(await shard.query(victim, "SELECT n FROM forked")).toEqual([]);
+  expect(await shard.storage.datasets()).toContainEqual(
+    expect.stringContaining(`${shard.storage.dataset(victim)}-fork-`),
+  );
+  await shard.check();
+  await expectTidy(shard);
+}
+
+describe.skipIf(noZfs !== undefined)(noZfs ?? "on a real ZFS", () => {
+  scenario(
+    "R1: peers are seeded from a snapshot; a forked former primary rolls back, and keeps its fork (ZFS)",
+    { zfsMegabytes: 2000 },
+    seedThenRollBack,
+  );
+
+  scenario(
+    "A1: a fourth peer is seeded under load; sender and receiver are killed in the middle",
+    { zfsMegabytes: 3000, peers: 4, started: 3 },
+    async (shard) => {
+      const [fourth] = shard.peers.slice(3) as [TestPeer];
+      const chain = shard.peers.slice(0, 3);
+      await shard.query(
+        await shard.primary(),
+        "CREATE TABLE load AS SELECT n, repeat(md5(n::text), 30) AS text FROM generate_series(1, 100000) n",
+      );
+      await shard.writer();
+      const source = await shard.async();
+      fourth.startSitter();
+      await expect.poll(() => receives(fourth), { timeout: 180_000 }).toBe(true);
+      await shard.zfs.kill(source, "manatee-backupserver");
+      await shard.zfs.startBackupServer(source);
+      await fourth.killSitter();
+      fourth.startSitter();
+      await shard.waitForChain();
+      expect(await shard.query(fourth, "SELECT count(*)::int AS n FROM load")).toEqual([{ n: 100_000 }]);
+      expect((await shard.state()).primary.id).toBe((await shard.primary()).id);
+      await shard.check([...chain, fourth]);
+      await expectTidy(shard);
+    },
+  );
+
+  scenario(
+    "snapshots of a peer that runs are verified, and without a backup server a peer is copied all the same",
+    { zfsMegabytes: 2000 },
+    async (shard) => {
+      await shard.writer();
+      const peer = await shard.async();
+      await shard.zfs.startSnapshotter(peer, { pollInterval: 5_000 });
+      const dataset = shard.zfs.dataset(peer);
+      const verdict = async () => {
+        const all = await shard.zfs.snapshots(dataset);
+        return (await Promise.all(all.map((one) => shard.zfs.property(one, "manatee:verified")))).join("\n");
+      };
+      await expect.poll(verdict, { timeout: 240_000 }).toMatch(/passed \d+ started with .*checksums/);
+      await shard.zfs.kill(peer, "manatee-snapshotter", "SIGTERM");
+      for (const other of shard.peers) await shard.zfs.kill(other, "manatee-backupserver");
+      await peer.crash();
+      await shard.zfs.empty(peer);
+      peer.startSitter();
+      await shard.waitForChain();
+      expect(await saysOf(peer, "copied by base backup instead of a snapshot")).toBeGreaterThan(0);
+      await shard.check();
+      await expectTidy(shard);
+    },
+  );
+});
+
+async function receives(peer: TestPeer): Promise<boolean> {
+  const report = await peer.report();
+  return /GB/.test(JSON.stringify(report?.decision ?? ""));
+}
+
+describe.skipIf(noBtrfs !== undefined)(noBtrfs ?? "on a real Btrfs", () => {
+  scenario(
+    "R1: peers are seeded from a snapshot; a forked former primary rolls back, and keeps its fork (Btrfs)",
+    { btrfsMegabytes: 3000 },
+    seedThenRollBack,
+  );
+});
+
+scenario(
+  "R1: where snapshots show no one instant, none is taken of a running server: peers are copied and rewound, and a fork is kept as a snapshot",
+  { directories: true },
+  async (shard) => {
+    const founder = await shard.primary();
+    for (const peer of shard.peers.filter((one) => one !== founder)) {
+      const said = (await peer.logEntries()).filter(({ msg }) => msg === "copied by base backup instead of a snapshot");
+      expect(said.map(({ because }) => String(because)).join("\n"), peer.name).toContain("do not show one instant");
+    }
+    await shard.storage.startSnapshotter(founder, { pollInterval: 2_000, verification: { enabled: false } });
+    await expect
+      .poll(() => shard.storage.serviceLog(founder, "manatee-snapshotter"), { timeout: 180_000 })
+      .toContain("SNAPSHOT_NOT_ATOMIC");
+    await shard.storage.kill(founder, "manatee-snapshotter", "SIGTERM");
+    await shard.writer();
+    const victim = await forkPrimary(shard);
+    victim.startSitter();
+    await shard.waitForChain();
+    expect(await jobsOf(victim)).toMatch(/rewind|copy/);
+    // No snapshot serves a roll-back, which is tried first.
+    expect(await shard.storage.datasets()).not.toContainEqual(expect.stringContaining("-fork-"));
+    expect(await shard.query(victim, "SELECT n FROM forked")).toEqual([]);
+    const kept = await shard.storage.storage.snapshots(shard.storage.dataset(victim));
+    expect(kept).toMatchObject([{ name: expect.stringMatching(/^fork-/), holds: ["manatee-sitter"] }]);
+    await shard.check();
+    await expectTidy(shard);
+  },
+);
