@@ -171,6 +171,8 @@ export class TestPeer {
     const victims = [...(sitter === undefined ? [] : treeOf(sitter)), ...this.postgresProcesses()];
     for (const { pid } of victims) signal(pid, "SIGKILL");
     await killAllIn(this.folder);
+    for (const { pid } of victims)
+      if (!(await waitGone(pid, 5000))) throw new Error(`process ${pid} of ${this.name} survives SIGKILL`);
   }
 
   /** SIGSTOP of sitter (`sitter`), PostgreSQL (`postgres`) or both. Not of an embedded store that it happened to start, which is all peers'. */

@@ -98,7 +98,11 @@ export async function killAllIn(folder: string, limitMs = 10_000): Promise<reado
   const killed = new Map<number, ProcessEntry>();
   const until = performance.now() + limitMs;
   for (;;) {
-    const present = processesIn(folder);
+    // One that is about to end shows neither folder nor arguments any more, and is there all the same.
+    const dying = [...killed.values()].filter(
+      ({ pid, startedAt }) => isAlive(pid) && readProcess(pid)?.startedAt === startedAt,
+    );
+    const present = [...processesIn(folder), ...dying];
     if (present.length === 0) return [...killed.values()];
     if (performance.now() > until)
       throw new Error(`processes of ${folder} survive SIGKILL: ${present.map(describe).join("; ")}`);
