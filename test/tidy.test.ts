@@ -16,7 +16,7 @@ interface SourceFile {
   readonly imports: readonly string[];
 }
 
-const sources = ["src", "bin", "demo", "simulation", "bench", "scripts"].flatMap(load);
+const sources = ["src", "bin", "demo", "simulation", "bench", "chaos", "scripts"].flatMap(load);
 const tests = load("test");
 const inSrc = sources.filter(({ path }) => path.startsWith("src/"));
 
@@ -187,7 +187,7 @@ describe("documents in step with the code", () => {
 
   test("every path in ARCHITECTURE's table of components is there", () => {
     const table = read("ARCHITECTURE.md").split("\n## ").at(-1) ?? "";
-    const paths = [...table.matchAll(/`((?:src|bin|test|docs|demo|scripts|simulation|bench|etc)\/[^`]*)`/g)].map(
+    const paths = [...table.matchAll(/`((?:src|bin|test|docs|demo|scripts|simulation|bench|chaos|etc)\/[^`]*)`/g)].map(
       (match) => match[1] as string,
     );
     expect(paths.length).toBeGreaterThan(15);

@@ -64,6 +64,13 @@ export class History {
     this.#now = now;
   }
 
+  /** An empty one, whose ids go on behind those of this one. */
+  successor(): History {
+    const next = new History(this.#now);
+    next.#lastId = this.#lastId;
+    return next;
+  }
+
   get operations(): readonly Operation[] {
     return this.#operations;
   }

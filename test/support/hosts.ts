@@ -57,6 +57,7 @@ export class NetworkHost implements Host {
   readonly enter: readonly string[];
   readonly #holder: ChildProcess;
   readonly #link: string;
+  readonly #lost = new Set<string>();
 
   constructor(holder: ChildProcess, { ip, link }: { ip: string; link: string }) {
     const { uid, gid } = runAs().credentials;
@@ -76,12 +77,16 @@ export class NetworkHost implements Host {
     run("bridge", "link", "set", "dev", this.#link, "state", "3");
   }
 
-  /** What it sends to that address vanishes; what comes from there still arrives. */
-  loseTo(ip: string): void {
+  /** What it sends to that address vanishes; what comes from there still arrives. False: it does so already. */
+  loseTo(ip: string): boolean {
+    if (this.#lost.has(ip)) return false;
+    this.#lost.add(ip);
     this.#inside("ip", "neighbour", "replace", ip, "lladdr", NOWHERE, "dev", "eth0", "nud", "permanent");
+    return true;
   }
 
   reachAgain(ip: string): void {
+    if (!this.#lost.delete(ip)) return;
     this.#inside("ip", "neighbour", "del", ip, "dev", "eth0");
   }
 

@@ -47,7 +47,7 @@ export class TestShard {
   readonly folder: string;
   readonly peers: readonly TestPeer[];
   readonly store: TestStore;
-  readonly history = new History();
+  history = new History();
   readonly credentials: Credentials;
   readonly shardPath = SHARD_PATH;
   readonly #storage: StorageOfShard | undefined;
@@ -319,6 +319,12 @@ export class TestShard {
     await this.#stopClients();
     await this.waitForChain(peers);
     await assertPeersEqual(this, peers);
+  }
+
+  /** After {@link check}: forgets what was written and seen, and empties the table, so that a long run does not drown in its own past. */
+  async beginAnew(): Promise<void> {
+    await this.query(await this.primary(), `TRUNCATE ${TABLE}`);
+    this.history = this.history.successor();
   }
 
   /** Reads the shard's history while it is there, for the checker. */

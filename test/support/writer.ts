@@ -16,22 +16,25 @@ export interface Credentials {
   readonly database: string;
 }
 
-export interface WorkloadOptions {
-  readonly history: History;
+export interface ConnectionOptions {
   readonly endpoints: readonly Endpoint[];
   readonly credentials: Credentials;
-  readonly clients: number;
-  /** Between two inserts of one client. */
-  readonly pauseMs: number;
-  /** Of a connection attempt, and of a statement: past it the connection is given up, and the insert is unknown. */
+  /** Of a connection attempt, and of a statement: past it the connection is given up, and what was under way is unknown. */
   readonly attemptLimitMs?: number;
-  /** Between two reads of all rows, by one more client; 0: nobody reads. */
-  readonly readEveryMs?: number;
   /**
    * Each client has its own list of the servers, as if shuffled: it begins at another one than its neighbour. It reconnects from its first one on, and pauses for 0.1
    * to 0.2 s after each failure. Otherwise all have the same list, and pause after each round over it.
    */
   readonly spread?: boolean;
+}
+
+export interface WorkloadOptions extends ConnectionOptions {
+  readonly history: History;
+  readonly clients: number;
+  /** Between two inserts of one client. */
+  readonly pauseMs: number;
+  /** Between two reads of all rows, by one more client; 0: nobody reads. */
+  readonly readEveryMs?: number;
 }
 
 /** Where applications write. */
@@ -40,7 +43,7 @@ export const TABLE = "ledger";
 const WARNING_OF_CANCELLED_WAIT = /canceling (the )?wait for synchronous replication/i;
 
 /** SQLSTATEs after which nothing can have happened: refused before or instead of doing it. */
-const NOTHING_HAPPENED = new Set(["25006", "57P03", "53300", "28000", "28P01", "3D000", "42P01"]);
+export const NOTHING_HAPPENED = new Set(["25006", "57P03", "53300", "28000", "28P01", "3D000", "42P01"]);
 
 export interface Workload {
   /** Ends all clients; what is under way is waited for, at most as long as one attempt takes. */
@@ -116,20 +119,24 @@ async function readUntilStopped(name: string, options: WorkloadOptions, stopped:
 }
 
 /** One connection to whichever server is writable, as libpq finds it. */
-class FollowingConnection {
+export class FollowingConnection {
   warningsSeen = 0;
   #client: pg.Client | undefined;
   #systemIdentifier = "";
   readonly #name: string;
-  readonly #options: WorkloadOptions;
+  readonly #options: ConnectionOptions;
   readonly #limitMs: number;
   /** Of attempts, since a connection was lost. */
   #failures = 0;
 
-  constructor(name: string, options: WorkloadOptions) {
+  constructor(name: string, options: ConnectionOptions) {
     this.#name = name;
     this.#options = options;
     this.#limitMs = options.attemptLimitMs ?? 1000;
+  }
+
+  get connected(): boolean {
+    return this.#client !== undefined;
   }
 
   /** One round over all servers; false if none is writable. Keeps the connection it has. */
@@ -179,11 +186,15 @@ class FollowingConnection {
     }
   }
 
-  async query<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[]): Promise<Row> {
+  async rows<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
     if (this.#client === undefined) throw new Error("the connection was lost before the statement was sent");
-    const { rows } = await limited(this.#client.query<Row>(text, [...values]), this.#limitMs);
-    if (rows[0] === undefined) throw new Error("no row came back");
-    return rows[0];
+    return (await limited(this.#client.query<Row>(text, [...values]), this.#limitMs)).rows;
+  }
+
+  async query<Row extends pg.QueryResultRow>(text: string, values: readonly unknown[]): Promise<Row> {
+    const [row] = await this.rows<Row>(text, values);
+    if (row === undefined) throw new Error("no row came back");
+    return row;
   }
 
   answerer({ port, walfile }: { port: number; walfile: string }): Answerer {
@@ -209,8 +220,8 @@ class FollowingConnection {
   }
 }
 
-/** Beginning at the one of that number; every other client goes over them the other way round. */
-function ownList<T>(list: readonly T[], number: number): readonly T[] {
+/** Of a client: beginning at the one of its number; every other client goes over them the other way round. */
+export function ownList<T>(list: readonly T[], number: number): readonly T[] {
   const at = number % list.length;
   const [first, ...others] = [...list.slice(at), ...list.slice(0, at)];
   return first === undefined ? [] : [first, ...(number % 2 === 0 ? others : others.reverse())];
@@ -239,6 +250,6 @@ export function destroy(client: pg.Client): void {
   connection.stream.destroy();
 }
 
-async function pause(ms: number, stopped: AbortSignal): Promise<void> {
+export async function pause(ms: number, stopped: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal: stopped }).catch(() => undefined);
 }
