@@ -7,6 +7,7 @@ import { limited } from "../test/support/writer.ts";
 import { anomaliesOf, type Lists } from "./anomalies.ts";
 import { befall, type Scene } from "./faults.ts";
 import { CREATE_LISTS, type Isolation, LISTS_TABLE, type ListWorkload, startListAppend } from "./list-append.ts";
+import { makeNoise } from "./noise.ts";
 import type { RoundResult, RunResult } from "./report.ts";
 import { type Episode, episodes, type Kind, KINDS } from "./schedule.ts";
 
@@ -17,6 +18,7 @@ export interface Options {
   readonly only: readonly Kind[];
   readonly isolation: Isolation;
   readonly calm: boolean;
+  readonly noise: boolean;
   readonly plant?: "local-commit";
   readonly report?: string;
 }
@@ -45,6 +47,7 @@ export class Run {
     const source = episodes(seed, only.length === 0 ? KINDS : only);
     const startedWallMs = Date.now();
     const rounds: RoundResult[] = [];
+    const noise = this.#options.noise ? makeNoise(this.#scene.shard.peers, this.#scene.random) : undefined;
     while (performance.now() - this.#beganAt < minutes * 60_000 && !this.#interrupted()) {
       const round = await this.#round(source, rounds.length + 1);
       rounds.push(round);
@@ -53,6 +56,7 @@ export class Run {
       );
       if (round.problems.length > 0) break;
     }
+    await noise?.stop();
     return { options: this.#options, startedWallMs, lastedMs: performance.now() - this.#beganAt, rounds };
   }
 
@@ -62,7 +66,7 @@ export class Run {
     const faults: Kind[] = [];
     const gapsMs: number[] = [];
     const problems: string[] = [];
-    await shard.writer({ clients: 2, readEveryMs: 500, spread: true });
+    await shard.writer({ clients: 2, readEveryMs: 500, spread: true, attemptLimitMs: this.#attemptLimitMs });
     const lists = await this.#startLists(number);
     try {
       for (let i = 0; i < EPISODES_A_ROUND && !this.#interrupted(); i++) {
@@ -122,10 +126,16 @@ export class Run {
       clients: 3,
       pauseMs: 20,
       spread: true,
+      attemptLimitMs: this.#attemptLimitMs,
       isolation,
       seed: seed + 1000 * round,
       ...(plant === "local-commit" && { prelude: "SET synchronous_commit = local" }),
     });
+  }
+
+  /** A connection by password takes some eight ways over the network and back. */
+  get #attemptLimitMs(): number {
+    return this.#options.noise ? 5_000 : 1_000;
   }
 
   async #judge(lists: ListWorkload): Promise<readonly string[]> {

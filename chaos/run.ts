@@ -5,11 +5,13 @@ import { writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULTS } from "../src/config/defaults.ts";
 import { seeded } from "../simulation/random.ts";
-import { Network, type NetworkHost, OWN_IP, rerunInOwnNetwork } from "../test/support/hosts.ts";
+import { type HostNetwork, Network, type NetworkHost, OWN_IP, rerunInOwnNetwork } from "../test/support/hosts.ts";
 import { buildRuntime, removeRuntime } from "../test/support/runtime.ts";
 import { startShard } from "../test/support/start-shard.ts";
 import type { Scene } from "./faults.ts";
 import { ISOLATIONS, type Isolation } from "./list-append.ts";
+import { LINK_NOISE } from "./noise.ts";
+import { NoisyNetwork, noNoise } from "./noisy-network.ts";
 import { reportOf } from "./report.ts";
 import { type Options, Run } from "./rounds.ts";
 import { KINDS } from "./schedule.ts";
@@ -38,6 +40,11 @@ function readOptions(): Options {
       new Option("--isolation <LEVEL>", "of the transactions").choices(ISOLATIONS).default("serializable" as Isolation),
     )
     .option("--calm", "no faults: what the machine and PostgreSQL do by themselves", false)
+    .option(
+      "--noise",
+      "all the time: both cores busy, 200 ms of jitter, 2 % of the packets lost, agents paused for up to 1 s",
+      false,
+    )
     .addOption(
       new Option(
         "--plant <MISTAKE>",
@@ -55,7 +62,12 @@ function readOptions(): Options {
 
 async function main(options: Options): Promise<number> {
   const runtime = await buildRuntime();
-  const network = new Network();
+  const reason = options.noise ? noNoise() : undefined;
+  if (reason !== undefined) {
+    console.error(`a noisy network can't be made: ${reason}`);
+    return 1;
+  }
+  const network: HostNetwork = options.noise ? await NoisyNetwork.make(LINK_NOISE) : new Network();
   let interrupted = false;
   const interrupt = (): void => {
     if (interrupted) process.exit(130);

@@ -52,23 +52,85 @@ export async function rerunInOwnNetwork(): Promise<number | undefined> {
   });
 }
 
-export class NetworkHost implements Host {
-  readonly ip: string;
-  readonly enter: readonly string[];
-  readonly #holder: ChildProcess;
-  readonly #link: string;
-  readonly #lost = new Set<string>();
+/** A host whose links can fail. */
+export interface NetworkHost extends Host {
+  /** Its packets, and those to it, vanish from now on. */
+  unplug(): void;
+  plug(): void;
+  /** What it sends to that address vanishes; what comes from there still arrives. False: it does so already. */
+  loseTo(ip: string): boolean;
+  reachAgain(ip: string): void;
+}
 
-  constructor(holder: ChildProcess, { ip, link }: { ip: string; link: string }) {
+/** Hosts that can reach each other and the test, at {@link OWN_IP}. */
+export interface HostNetwork {
+  host(): Promise<NetworkHost>;
+  close(): void;
+}
+
+/** A network namespace, for as long as its process lives. */
+export class Namespace {
+  readonly enter: readonly string[];
+  readonly pid: number;
+  readonly #holder: ChildProcess;
+
+  private constructor(holder: ChildProcess) {
     const { uid, gid } = runAs().credentials;
     const user = uid === undefined || gid === undefined ? [] : ["--setuid", String(uid), "--setgid", String(gid)];
     this.#holder = holder;
-    this.#link = link;
-    this.ip = ip;
-    this.enter = ["nsenter", "--target", String(holder.pid), "--net", ...user, "--"];
+    this.pid = holder.pid as number;
+    this.enter = ["nsenter", "--target", String(this.pid), "--net", ...user, "--"];
   }
 
-  /** Its packets, and those to it, vanish from now on. */
+  static async make(): Promise<Namespace> {
+    const holder = spawn(HOLD[0], HOLD.slice(1), { stdio: "ignore" });
+    await inNamespaceOfItsOwn(holder);
+    return new Namespace(holder);
+  }
+
+  /** Runs a program in it, as root. */
+  run(...command: readonly string[]): void {
+    run("nsenter", "--target", String(this.pid), "--net", "--", ...command);
+  }
+
+  /** Gives the device that has been moved here, `eth0`, its address. */
+  address(ip: string): void {
+    this.run("ip", "link", "set", "lo", "up");
+    this.run("ip", "address", "add", `${ip}/24`, "dev", "eth0");
+    this.run("ip", "link", "set", "eth0", "up");
+  }
+
+  end(): void {
+    this.#holder.kill("SIGKILL");
+  }
+}
+
+/** Throws where the process is in the machine's own network. */
+export function expectOwnNetwork(): void {
+  const outside = process.env[INSIDE];
+  if (outside === undefined || outside === readlinkSync("/proc/self/ns/net"))
+    throw new Error(
+      "this process is in the machine's own network: rerunInOwnNetwork first (a test: run it by npm test -- chaos)",
+    );
+}
+
+/** Of the host of that number, from 0 on. */
+export const ipOf = (number: number): string => `10.88.0.${number + 11}`;
+
+class BridgedHost implements NetworkHost {
+  readonly ip: string;
+  readonly enter: readonly string[];
+  readonly #namespace: Namespace;
+  readonly #link: string;
+  readonly #lost = new Set<string>();
+
+  constructor(namespace: Namespace, { ip, link }: { ip: string; link: string }) {
+    this.#namespace = namespace;
+    this.#link = link;
+    this.ip = ip;
+    this.enter = namespace.enter;
+  }
+
   unplug(): void {
     run("bridge", "link", "set", "dev", this.#link, "state", "0");
   }
@@ -77,38 +139,29 @@ export class NetworkHost implements Host {
     run("bridge", "link", "set", "dev", this.#link, "state", "3");
   }
 
-  /** What it sends to that address vanishes; what comes from there still arrives. False: it does so already. */
   loseTo(ip: string): boolean {
     if (this.#lost.has(ip)) return false;
     this.#lost.add(ip);
-    this.#inside("ip", "neighbour", "replace", ip, "lladdr", NOWHERE, "dev", "eth0", "nud", "permanent");
+    this.#namespace.run("ip", "neighbour", "replace", ip, "lladdr", NOWHERE, "dev", "eth0", "nud", "permanent");
     return true;
   }
 
   reachAgain(ip: string): void {
     if (!this.#lost.delete(ip)) return;
-    this.#inside("ip", "neighbour", "del", ip, "dev", "eth0");
+    this.#namespace.run("ip", "neighbour", "del", ip, "dev", "eth0");
   }
 
   end(): void {
-    this.#holder.kill("SIGKILL");
-  }
-
-  #inside(...command: readonly string[]): void {
-    run("nsenter", "--target", String(this.#holder.pid), "--net", "--", ...command);
+    this.#namespace.end();
   }
 }
 
 /** Made once in a process, in the network that it was run again in. */
-export class Network {
-  readonly hosts: NetworkHost[] = [];
+export class Network implements HostNetwork {
+  readonly #hosts: BridgedHost[] = [];
 
   constructor() {
-    const outside = process.env[INSIDE];
-    if (outside === undefined || outside === readlinkSync("/proc/self/ns/net"))
-      throw new Error(
-        "this process is in the machine's own network: rerunInOwnNetwork first (a test: run it by npm test -- chaos)",
-      );
+    expectOwnNetwork();
     run("ip", "link", "set", "lo", "up");
     run("ip", "link", "add", BRIDGE, "type", "bridge");
     run("ip", "address", "add", `${OWN_IP}/24`, "dev", BRIDGE);
@@ -116,24 +169,19 @@ export class Network {
   }
 
   async host(): Promise<NetworkHost> {
-    const number = this.hosts.length + 11;
-    const ip = `10.88.0.${number}`;
-    const link = `host${number}`;
-    const holder = spawn(HOLD[0], HOLD.slice(1), { stdio: "ignore" });
-    await inNamespaceOfItsOwn(holder);
-    const inside = ["nsenter", "--target", String(holder.pid), "--net", "--"] as const;
-    run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", String(holder.pid));
+    const ip = ipOf(this.#hosts.length);
+    const link = `host${this.#hosts.length}`;
+    const namespace = await Namespace.make();
+    run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", String(namespace.pid));
     run("ip", "link", "set", link, "master", BRIDGE, "up");
-    run(...inside, "ip", "link", "set", "lo", "up");
-    run(...inside, "ip", "address", "add", `${ip}/24`, "dev", "eth0");
-    run(...inside, "ip", "link", "set", "eth0", "up");
-    const host = new NetworkHost(holder, { ip, link });
-    this.hosts.push(host);
+    namespace.address(ip);
+    const host = new BridgedHost(namespace, { ip, link });
+    this.#hosts.push(host);
     return host;
   }
 
   close(): void {
-    for (const host of this.hosts) host.end();
+    for (const host of this.#hosts) host.end();
   }
 }
 
@@ -151,6 +199,6 @@ async function inNamespaceOfItsOwn({ pid }: ChildProcess): Promise<void> {
   throw new Error("no network namespace was made");
 }
 
-function run(program: string, ...args: readonly string[]): void {
+export function run(program: string, ...args: readonly string[]): void {
   execFileSync(program, args, { stdio: ["ignore", "ignore", "inherit"] });
 }

@@ -211,7 +211,13 @@ export class TestShard {
   }
 
   /** Clients that write (and one that reads) until the test stops them. Makes the table. */
-  async writer({ clients = 4, pauseMs = 25, readEveryMs = 250, spread = false } = {}): Promise<Workload> {
+  async writer({
+    clients = 4,
+    pauseMs = 25,
+    readEveryMs = 250,
+    spread = false,
+    attemptLimitMs = 1_000,
+  } = {}): Promise<Workload> {
     await this.query(
       await this.primary(),
       `CREATE TABLE IF NOT EXISTS ${TABLE} (id bigint PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())`,
@@ -224,6 +230,7 @@ export class TestShard {
       pauseMs,
       readEveryMs,
       spread,
+      attemptLimitMs,
     });
     this.#workloads.push(workload);
     await this.waitForWrites(5);
