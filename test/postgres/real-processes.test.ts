@@ -3,6 +3,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { PostgresSettings } from "../../src/cluster/observation.ts";
 import { eventually, postmasterPid, PostgresBench, startPrimary, type TestPeer } from "../support/postgres.ts";
@@ -170,6 +171,38 @@ describe("a server", () => {
     );
   });
 
+  it("is not started beside one that listens on its socket and shows as no process: it runs in another container (I5)", async () => {
+    await a.perform({ kind: "stop", mode: "fast" });
+    const { postgres } = await readlinkOfServer(a, start);
+    await a.perform({ kind: "stop", mode: "fast" });
+    const other = await bench.peer("other");
+    await startPrimary(other);
+    await other.perform({ kind: "stop", mode: "fast" });
+    const socketDir = `${a.config.dataDir}.manatee/socket`;
+    const port = String(a.config.port);
+    const elsewhere = spawn(
+      postgres,
+      ["-D", other.config.dataDir, "-p", port, "-k", socketDir, "-c", "listen_addresses="],
+      { stdio: "ignore", cwd: other.config.dataDir },
+    );
+    try {
+      const refused = () =>
+        start().then(
+          () => "it started",
+          (error: unknown) => (error as { code?: string }).code,
+        );
+      await eventually("it listens", () => isListening(`${socketDir}/.s.PGSQL.${port}`));
+      expect(await refused()).toBe("PG_RUNS_ELSEWHERE");
+      process.kill(elsewhere.pid as number, "SIGSTOP");
+      expect(await refused(), "also where it is frozen").toBe("PG_RUNS_ELSEWHERE");
+    } finally {
+      process.kill(elsewhere.pid as number, "SIGCONT");
+      await other.perform({ kind: "stop", mode: "immediate" });
+    }
+    await start();
+    await a.primary();
+  });
+
   it("that can't start says why", async () => {
     await a.perform({ kind: "stop", mode: "fast" });
     const broken = bench.withConfig(a, { parameters: { shared_buffers: "nonsense" } });
@@ -200,6 +233,16 @@ describe("a server", () => {
     await distribution.perform({ kind: "stop", mode: "fast" });
   });
 });
+
+function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
 
 async function processorTicks(pid: number): Promise<number> {
   const fields = (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]?.split(" ") ?? [];

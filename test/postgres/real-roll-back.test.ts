@@ -1,7 +1,7 @@
 // R1 by the real server: a forked peer goes back to a snapshot from before its fork, with its own WAL up to the fork, and follows the shard from there.
 
 import { existsSync } from "node:fs";
-import { readdir, stat, writeFile } from "node:fs/promises";
+import { lstat, readdir, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { formatLsn } from "../../src/base/lsn.ts";
@@ -151,6 +151,20 @@ describe("a roll-back (R1)", () => {
     expect((await a.observe()).data).toMatchObject({ kind: "present", mark: { incomplete: false, source: undefined } });
     await a.perform({ kind: "rewind", from: b.self });
     await rejoins();
+  });
+
+  it("keeps a fork by a copy where its WAL lies outside of the dataset, which a snapshot does not show (I5)", async () => {
+    await startStandby(b, a);
+    await a.postgres.perform({ kind: "stop", mode: "immediate" }, []);
+    await a.until("it has ended", ({ server, job }) => server.kind === "stopped" && !job);
+    const wal = join(a.config.dataDir, "pg_wal");
+    await rename(wal, join(bench.folder, "wal"));
+    await symlink(join(bench.folder, "wal"), wal);
+    expect((await a.perform({ kind: "keep-fork", name: "one" })).forks).toEqual(["one"]);
+    const kept = join(a.config.forksDir, "one", "pg_wal");
+    expect((await lstat(kept)).isDirectory()).toBe(true);
+    expect(await readdir(kept)).toEqual(await readdir(wal));
+    expect((await a.perform({ kind: "keep-fork", name: "one" })).forks).toEqual(["one"]);
   });
 
   it.each([

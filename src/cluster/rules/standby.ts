@@ -312,9 +312,13 @@ function leavesGonePrimary(scene: StandbyScene, upstream: PeerEntry): Step | und
   };
 }
 
-/** The primary has left this peer's timeline where its last whole record ends: nobody will complete what lies behind. */
+/**
+ * The primary has left this peer's timeline where its last whole record ends: nobody will complete what lies behind. While local WAL is not exhausted (replay is
+ * paused, or waits), whole records may lie there: a fork, which is kept before it goes (I5).
+ */
 function leavePartialRecord(scene: StandbyScene): Step | undefined {
   const { server, obs } = scene;
+  if (!server.caughtUpLocally) return undefined;
   const { timeline } = server.wal;
   const left = sourceOf(scene)?.lineage.past.find((segment) => segment.timeline === timeline);
   if (!server.partialRecord || left?.end !== server.replayed) return undefined;

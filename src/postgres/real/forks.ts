@@ -1,4 +1,4 @@
-// Keeps a fork: the whole data directory under a name (I5): as a snapshot where that costs nothing, else as a copy aside.
+// Keeps a fork: the whole data directory under a name (I5): as a snapshot where that costs nothing and shows all of it, else as a copy aside.
 
 import { readdir, rename, statfs } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,6 +8,7 @@ import type { Context } from "./context.ts";
 import { forkSnapshot, HOLD_TAG, keptForkNames, type PostgresStorage } from "./dataset.ts";
 import { flushFileSystem, flushFolder, isMissing, makePrivateFolder, removeTree } from "./durable.ts";
 import { endLeftovers } from "./leftovers.ts";
+import { linksOutside } from "./links-outside.ts";
 import type { Places } from "./places.ts";
 import { runProgram } from "./programs.ts";
 
@@ -19,7 +20,9 @@ export async function keepFork(context: Context, name: string, signal: AbortSign
   if (context.postmaster.process.kind !== "stopped") throw forkFailed("the server runs");
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name) || name.endsWith(PARTIAL))
     throw forkFailed(`${JSON.stringify(name)} is no name for a folder`);
-  if (context.storage) return snapshotFork(context, context.storage, name);
+  // A snapshot does not show what lies outside of the dataset: WAL, say, without which the rest is no database.
+  if (context.storage && (await linksOutside(places.dataDir)) === undefined)
+    return snapshotFork(context, context.storage, name);
   await makePrivateFolder(places.forksDir);
   const target = join(places.forksDir, name);
   // Complete under its name: it was kept before, and what lies in the data directory now may be less.

@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { open, realpath, rm } from "node:fs/promises";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 import type { Ms } from "../../base/units.ts";
@@ -91,10 +92,12 @@ export class Postmaster {
   async start(postgres: string, args: readonly string[]): Promise<void> {
     await this.#killAll();
     if ((await this.#postmasterPid()) !== undefined) await this.#killAll();
+    const socket = join(this.#places.socketDir, `.s.PGSQL.${this.#port}`);
+    // In another pid namespace (a container that shares the folder) it shows as no process, and PostgreSQL's own locks, which name pids, don't tell either.
+    if (await isListening(socket)) throw runsElsewhere(this.#places.dataDir, socket);
     // A pid file that names a process of somebody else's by now would make the start refuse.
     await rm(join(this.#places.dataDir, "postmaster.pid"), { force: true });
     // So would the socket's lock file, while the process it names is a zombie that nobody has reaped. The folder is ours alone, and no server is left.
-    const socket = join(this.#places.socketDir, `.s.PGSQL.${this.#port}`);
     await Promise.all([socket, `${socket}.lock`].map((path) => rm(path, { force: true })));
     // Append mode: the log can be cut while the server holds it open.
     const log = await open(this.#places.serverLog, "a", 0o600);
@@ -212,4 +215,25 @@ export class Postmaster {
     if ((await workingDirectory(pid)) !== (await realpath(this.#places.dataDir))) return undefined;
     return pid;
   }
+}
+
+/** Also where it is frozen, or has no room for one more: the kernel refuses only where nobody has it open. */
+function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", ({ code }: NodeJS.ErrnoException) => resolve(code === "EAGAIN"));
+  });
+}
+
+function runsElsewhere(dataDir: string, socket: string): ManateeError {
+  return new ManateeError({
+    code: "PG_RUNS_ELSEWHERE",
+    message: `a server listens on ${socket}, and is no process that is seen from here: two on ${dataDir} would destroy it`,
+    remedy: "operator",
+    hint: "Stop the PostgreSQL that was left running in another container (or on the host) with the same data directory.",
+  });
 }
