@@ -43,8 +43,9 @@ function lackedBy(wal: SimWal, values: Iterable<string>): readonly string[] {
 
 /** I2, I3: the named primary (with the named data) has all; so has the sync as soon as it may take over. */
 function checkNamed(world: World, values: Iterable<string>): readonly string[] {
-  const { state } = world.store;
-  if (!state) return [];
+  const { state, history } = world.store;
+  // One that was put back names whom it named then: it promises nothing, and must not be followed (B1.6).
+  if (!state || history.some((entry) => entry.state.generation > state.generation)) return [];
   const found: string[] = [];
   const primary = peerById(world, state.primary.id);
   const data = primary?.data;

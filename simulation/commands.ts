@@ -336,6 +336,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     help: "the state document is gone from the store",
     run: (world) => faults.loseState(world),
   },
+  "put-state-back": {
+    usage: "put-state-back N",
+    help: "the store is put back to a document of generation N, as from an old backup of it",
+    run: (world, [generation]) => faults.putStateBack(world, Number(generation)),
+  },
   heal: {
     usage: "heal",
     help: "ends all faults: hosts, links, processes and the store are well",

@@ -2,13 +2,14 @@
 // nobody is told of it but by what they observe.
 
 import type { Ms } from "../src/base/units.ts";
+import { ScriptMistake } from "./conditions.ts";
 import { randomName } from "./random.ts";
 import { schedule } from "./world/agenda.ts";
 import { checkSilence, ensureReceiver, linkName } from "./world/connections.ts";
 import { freshData } from "./world/jobs.ts";
 import { endServer } from "./world/postgres.ts";
 import { endSitter, startSitter, wakeSitter } from "./world/sitter.ts";
-import { connectSession, expireSession, loseContact, noticeCutOff } from "./world/store.ts";
+import { connectSession, expireSession, loseContact, noticeCutOff, readSoon } from "./world/store.ts";
 import type { SimData, SimPeer, World } from "./world/types.ts";
 import { appendRecord, cutWal, walEnd } from "./world/wal.ts";
 
@@ -167,6 +168,21 @@ export function loseState(world: World): void {
   world.store.version = 0;
   world.dirty = true;
   for (const peer of world.peers) if (peer.sitter?.connected) reread(world, peer);
+}
+
+/** The store is put back to the last document of a generation, as an operator may do from an old backup of it. */
+export function putStateBack(world: World, generation: number): void {
+  const at = world.store.history.findLastIndex(({ state }) => state.generation === generation);
+  const state = world.store.history[at]?.state;
+  if (state === undefined) throw new ScriptMistake(`there was no generation ${generation}`);
+  world.store.state = state;
+  world.store.version = state.written?.version ?? at + 1;
+  world.dirty = true;
+  for (const peer of world.peers) {
+    if (!peer.sitter?.connected) continue;
+    peer.sitter.view = { kind: "unread" };
+    readSoon(world, peer);
+  }
 }
 
 function reread(world: World, peer: SimPeer): void {

@@ -109,11 +109,13 @@ export function takeOverAcceptingLoss(world: World, peer: SimPeer): boolean {
 
 /** B1's way out: the last document that this peer saw is written again, above all generations known. */
 export function restoreState(world: World, peer: SimPeer): boolean {
-  const last = world.store.history.findLast(({ state }) =>
-    chainOf(state).some(({ id }) => id === peer.address.id),
-  )?.state;
-  if (world.store.state || !last) return false;
+  const seen = world.store.history.filter(({ state }) => chainOf(state).some(({ id }) => id === peer.address.id));
+  const newest = Math.max(...seen.map(({ state }) => state.generation));
+  const last = seen.findLast(({ state }) => state.generation === newest)?.state;
   const generation = Math.max(...world.store.history.map(({ state }) => state.generation)) + 1;
+  const present = world.store.state;
+  if ((present && present.generation + 1 >= generation) || !last) return false;
+  world.store.state = undefined;
   commitState(
     world,
     { ...last, generation, rule: "B1", reason: "an operator restores the document" },

@@ -3,6 +3,7 @@
 
 import type { Ms } from "../../src/base/units.ts";
 import type { StoreAction } from "../../src/cluster/decision.ts";
+import { generationIn } from "../../src/cluster/codec.ts";
 import { checkTransition, type TransitionContext } from "../../src/cluster/invariants.ts";
 import type { Announcement } from "../../src/cluster/observation.ts";
 import type { ShardState } from "../../src/cluster/state.ts";
@@ -119,6 +120,7 @@ export function readSoon(world: World, peer: SimPeer): void {
 function rememberDocument(peer: SimPeer, view: { state: ShardState; version: number }): void {
   const mark = peer.data?.mark;
   if (!peer.data || !mark || mark.lastDocument?.version === view.version) return;
+  if (generationIn(mark.lastDocument?.json ?? "") > view.state.generation) return;
   const json = plain(view.state);
   const founding = mark.founding && !json.includes(mark.incarnation);
   peer.data.mark = { ...mark, founding, lastDocument: { version: view.version, json } };

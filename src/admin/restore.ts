@@ -1,9 +1,9 @@
-// `state restore`, B1's way out: the document is gone (or can't be read) while peers hold data. Nobody guesses; an operator chooses one of the
+// `state restore`, B1's way out: the document is gone (or can't be read, or is older than one that was seen) while peers hold data. Nobody guesses; an operator chooses one of the
 // documents that the peers kept, or one of the history.
 
 import { ManateeError } from "../base/errors.ts";
 import { formatLineage } from "../base/lineage.ts";
-import { decodeState, encodeState } from "../cluster/codec.ts";
+import { decodeState, encodeState, generationIn } from "../cluster/codec.ts";
 import { shortName } from "../cluster/health-facts.ts";
 import { checkTransition } from "../cluster/invariants.ts";
 import { chainOf, roleOf, type ShardState } from "../cluster/state.ts";
@@ -94,8 +94,11 @@ const COLUMNS: readonly Column<Candidate>[] = [
   { name: "source", label: "FROM", width: 10, value: ({ source }) => source },
 ];
 
-function refuseIfGood({ view }: Picture): void {
+/** It can be read, and no peer has seen a newer one: then it was not put back to what it once was. */
+function refuseIfGood({ view, peers }: Picture): void {
   if (view.kind !== "document") return;
+  const { generation } = view.state;
+  if (Object.values(peers).some(({ report }) => generationIn(report?.lastDocument?.json ?? "") > generation)) return;
   throw new ManateeError({
     code: "ADMIN_RESTORE_REFUSED",
     message: `there is a state document, of generation ${view.state.generation}, and it can be read`,
@@ -174,7 +177,8 @@ function restored(
   history: readonly HistoryEntry[],
   picture: Picture,
 ): ShardState {
-  const known = [...candidates.map((each) => each.state), ...history.flatMap((entry) => entry.state ?? [])];
+  const present = picture.view.kind === "document" ? [picture.view.state] : [];
+  const known = [...present, ...candidates.map((each) => each.state), ...history.flatMap((entry) => entry.state ?? [])];
   const reports = Object.values(picture.peers).flatMap(({ report }) => report ?? []);
   const written = history.map(({ raw }) => generationIn(raw));
   const generation =
@@ -194,18 +198,6 @@ function restored(
     rule: "B1",
     reason: `restored by an operator from ${name} (generation ${state.generation})`,
   };
-}
-
-/** Also of a document that can't be used otherwise: every version that was ever written has its copy in the history. */
-function generationIn(raw: string): number {
-  try {
-    const value: unknown = JSON.parse(raw);
-    const generation =
-      typeof value === "object" && value !== null && "generation" in value ? value.generation : undefined;
-    return typeof generation === "number" && Number.isSafeInteger(generation) ? generation : 0;
-  } catch {
-    return 0;
-  }
 }
 
 function tell({ context }: ShardAccess, { name }: Candidate, state: ShardState): void {

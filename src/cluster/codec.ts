@@ -382,3 +382,13 @@ function isDeeperThan(value: unknown, limit: number): boolean {
   }
   return false;
 }
+
+/** The generation of a document, also of one that can't be used otherwise; 0: it names none. */
+export function generationIn(json: string): number {
+  try {
+    const value: unknown = JSON.parse(json);
+    return isObject(value) && isInteger(value["generation"], 0) ? value["generation"] : 0;
+  } catch {
+    return 0;
+  }
+}

@@ -3,6 +3,7 @@
 
 import { containsPoint } from "../base/lineage.ts";
 import type { Ms } from "../base/units.ts";
+import { generationIn } from "./codec.ts";
 import { type Decision, type Memory, NO_WAITS } from "./decision.ts";
 import { requiredStandbys, strayWalsender, syncQualified } from "./desired-postgres.ts";
 import {
@@ -62,7 +63,21 @@ function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined):
       operator: shard.hint,
     };
   if (shard.kind === "absent" || !scene) return decideWithoutState(obs, memory);
+  const seen = generationSeen(obs);
+  if (seen > scene.state.generation)
+    return {
+      rule: "B1",
+      because: `this peer has seen generation ${seen}, and the document in the store is of generation ${scene.state.generation}: an older one was put back`,
+      waitingOn: "an operator",
+      operator: "manatee-adm state restore shows the documents that the peers saw, and writes the one that you choose",
+    };
   return scene.role === "primary" ? decideAsPrimary(scene) : decideAsStandby(scene);
+}
+
+/** Of the last document that this peer saw, as its data's mark keeps it. */
+function generationSeen({ postgres: { data } }: Observation): number {
+  const last = data.kind === "present" ? data.mark?.lastDocument : undefined;
+  return last === undefined ? 0 : generationIn(last.json);
 }
 
 /** X1, of a primary whose sitter started anew and has read nothing yet: what it finds is left as it is, but for its clients. */

@@ -47,7 +47,7 @@ export interface ShardStore {
     state: ShardState;
     version: number | undefined;
     /**
-     * Where there is none yet: versions go on above that of a document that was lost, so that no write that was conditional on one of its versions
+     * Of a restore: versions go on above that of a document that was lost, so that no write that was conditional on one of its versions
      * fits the new one. At most 10,000 at once, more than any shard's changes.
      */
     versionAbove?: number;

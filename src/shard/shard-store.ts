@@ -157,21 +157,23 @@ class Store implements ShardStore {
     signal,
   }: Parameters<ShardStore["writeState"]>[0]): Promise<WriteOutcome> {
     const path = this.#statePath;
-    const before = version ?? Math.min(versionAbove, VERSIONS_SKIPPED_MAX);
+    const present = version ?? 0;
+    const before = Math.max(present, Math.min(versionAbove, present + VERSIONS_SKIPPED_MAX));
     const written = { by, version: before + 1 };
     // A document of the original stays one: `written` alone would make it one of ours that lost all the rest.
     const data = bytesOf(encodeState(isOriginals(state) ? state : { ...state, written }));
     const nothing = new Uint8Array();
-    const skipped: StoreOperation[] = Array.from({ length: before }, (_, at) => ({
+    const skipped: StoreOperation[] = Array.from({ length: before - present }, (_, at) => ({
       kind: "set",
       path,
       data: nothing,
-      version: at,
+      version: present + at,
     }));
-    const first: StoreOperation[] = version === undefined ? [{ kind: "create", path, data: nothing }, ...skipped] : [];
+    const first: StoreOperation[] = version === undefined ? [{ kind: "create", path, data: nothing }] : [];
     return await this.session.write(
       [
         ...first,
+        ...skipped,
         { kind: "set", path, data, version: before },
         { kind: "create", path: `${this.#historyPath}/${state.generation}-`, data, sequential: true },
       ],

@@ -3,7 +3,7 @@
 
 import { explainError, ManateeError } from "../base/errors.ts";
 import { formatLsn, type Lsn } from "../base/lsn.ts";
-import { encodeState } from "../cluster/codec.ts";
+import { encodeState, generationIn } from "../cluster/codec.ts";
 import type { Action, Decision, PostgresAction, StoreAction } from "../cluster/decision.ts";
 import { sameNames } from "../cluster/desired-postgres.ts";
 import { checkTransition } from "../cluster/invariants.ts";
@@ -109,12 +109,13 @@ export class Executor {
     return false;
   }
 
-  /** B1: the durable copy of the last document, beside the data. Not while a job rewrites them. */
+  /** B1: the durable copy of the newest document, beside the data. Not while a job rewrites them. */
   async #remember({ store, postgres }: Observation): Promise<void> {
     const { data, job } = postgres;
     if (store.shard.kind !== "document" || job || data.kind !== "present" || !data.mark || data.mark.incomplete) return;
     const { state, version } = store.shard;
-    if (data.mark.lastDocument?.version === version) return;
+    const { lastDocument } = data.mark;
+    if (lastDocument?.version === version || generationIn(lastDocument?.json ?? "") > state.generation) return;
     const json = encodeState(state);
     await this.#attempt(REMEMBER, () => this.#postgres.rememberDocument({ version, json }));
   }

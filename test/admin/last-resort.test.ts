@@ -186,6 +186,16 @@ describe("state restore (B1)", () => {
     expect(err).toContain("there is a state document, of generation 3, and it can be read");
   });
 
+  it("replaces a document that is older than one that a peer has seen", async () => {
+    const older = document({ generation: 5 });
+    const shard = await new ShardFixture({ a: kept("a", 7, 21), b: kept("b", 6, 18) }).prepare([older], ["a", "b"]);
+    const { status, err } = await shard.adm("state", "restore", "-n", "aaaaaaaa", "-y", "--timeout", "1");
+    expect(err).toContain("Writes the document of aaaaaaaa as generation 8");
+    expect(shard.current()).toMatchObject({ json: { generation: 8, rule: "B1" } });
+    expect(shard.current().version).toBeGreaterThan(21);
+    expect(status).toBe(1);
+  });
+
   it("needs to be told which, where nobody can be asked", async () => {
     const shard = await new ShardFixture({ a: kept("a", 7, 21) }).prepare([], ["a"]);
     expect(await shard.adm("state", "restore", "-y")).toMatchObject({ status: 2 });
