@@ -39,6 +39,7 @@ try {
 process.exit();
 
 function stop(status: number): void {
+  if (!stopping) show.event("ends, and stops all that it started: a few seconds");
   stopping = true;
   process.exit(status);
 }

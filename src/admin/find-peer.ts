@@ -24,12 +24,8 @@ export function findPeer(
             zonename,
             members.map((peer) => peer.zoneId),
           );
-    throw unknown(
-      `no peer of the shard is ${asked}`,
-      meant === undefined
-        ? `The peers are: ${members.map((peer) => `${peer.zoneId} (${peer.ip})`).join(", ")}.`
-        : `Did you mean ${meant}?`,
-    );
+    const peers = `The peers are: ${members.map((peer) => `${peer.zoneId} (${peer.ip})`).join(", ")}.`;
+    throw unknown(`no peer of the shard is ${asked}`, meant === undefined ? peers : `Did you mean ${meant}? ${peers}`);
   }
   if (second !== undefined)
     throw unknown(`${found.length} peers are ${asked}`, "Name the peer by its whole name with --zonename.");

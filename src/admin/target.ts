@@ -43,7 +43,7 @@ export function addStoreOptions(command: Command): Command {
     .option("-z, --zk <ZK_IPS>", "ZooKeeper's servers, IP:PORT[,IP:PORT…] (or ZK_IPS in the environment)")
     .option("--store-dir <DIR>", "folder of the embedded store, instead of ZooKeeper (or MANATEE_STORE_DIR)")
     .option("-f, --file <CONFIG>", "take store and shard from a sitter's configuration file")
-    .option("--timeout <SECONDS>", "give up after that long", parseSeconds);
+    .option("--timeout <SECONDS>", "give up after that long (15; 60 for what a change waits for)", parseSeconds);
 }
 
 export function addShardOptions(command: Command): Command {
@@ -68,7 +68,7 @@ export async function storeTarget(context: AdminContext, options: TargetOptions)
 export async function shardTarget(context: AdminContext, options: TargetOptions): Promise<ShardTarget> {
   const target = await storeTarget(context, options);
   const name = options.shard ?? target.config?.shard ?? present(context.env["SHARD"]);
-  if (name === undefined) throw new WrongUse("option is required: --shard");
+  if (name === undefined) throw new WrongUse("option is required: --shard (or SHARD in the environment, or --file)");
   if (!/^[^/\s]+$/.test(name)) throw new WrongUse(`option --shard takes a name without /, not "${name}"`);
   const path =
     options.shard === undefined && target.config !== undefined ? target.config.shardPath : `/manatee/${name}`;
@@ -84,7 +84,7 @@ function chosenStore({ env }: AdminContext, options: TargetOptions, config: Sitt
   if (options.zk === undefined && present(env["ZK_IPS"]) === undefined) {
     const directory = present(env["MANATEE_STORE_DIR"]);
     if (directory !== undefined) return local(directory);
-    throw new WrongUse("option is required: --zk");
+    throw new WrongUse("option is required: --zk (or ZK_IPS in the environment, or --file)");
   }
   const configured = config?.store.kind === "zookeeper" ? config.store : undefined;
   const { digest, saslDigest, tls } = configured ?? {};

@@ -52,8 +52,8 @@ function checkPresence(subject: Subject, known: PeerFacts | undefined): void {
   const serious = role === "primary" ? "error" : "warning";
   if (!present && role !== "deposed") {
     const remedy = {
-      primary: "start its sitter; the sync takes over otherwise",
-      sync: "start its sitter; the primary names another sync otherwise",
+      primary: bothLost(subject) ? WITHOUT_BOTH : "start its sitter; the sync takes over otherwise",
+      sync: bothLost(subject) ? WITHOUT_BOTH : "start its sitter; the primary names another sync otherwise",
       async: "start its sitter; it leaves the list otherwise",
     };
     add(
@@ -83,6 +83,14 @@ function checkPresence(subject: Subject, known: PeerFacts | undefined): void {
     "check that host, its sitter, and the way from here to the port after PostgreSQL's",
     "D1",
   );
+}
+
+const WITHOUT_BOTH =
+  "start the sitter of primary or sync: with neither nobody takes over; if both are lost for good, see docs/operating/primary-and-sync-lost.md";
+
+function bothLost({ facts, state }: Subject): boolean {
+  const present = (peer: PeerEntry) => facts.election.some((entry) => entry.peer.id === peer.id);
+  return state.sync !== null && !present(state.primary) && !present(state.sync);
 }
 
 function checkDeposed(subject: Subject, report: ReportedFacts | undefined): void {
@@ -260,7 +268,7 @@ function checkCommon(subject: Subject, report: ReportedFacts): void {
       subject,
       "note",
       `${label} keeps ${postgres.forksKept} fork${postgres.forksKept === 1 ? "" : "s"} of former WAL`,
-      "delete those that nobody needs (forksDir of its configuration)",
+      "on its host, manatee-adm diverged lists them, and removes with --drop what nobody needs",
       "R1",
     );
 }

@@ -104,6 +104,9 @@ function checkDocument({ wallMs, view }: HealthFacts, state: ShardState, found: 
     );
 }
 
+const FREEZE_BESIDE_MODE =
+  "one-node-write mode freezes it as well: manatee-adm set-onwm -m off ends it, and the freeze that came with it; manatee-adm unfreeze ends one of your own";
+
 function checkModes({ sync, oneNodeWriteMode, freeze }: ShardState, found: Finding[]): void {
   const O1 = { rule: "O1" } as const;
   if (oneNodeWriteMode && sync === null)
@@ -135,12 +138,13 @@ function checkModes({ sync, oneNodeWriteMode, freeze }: ShardState, found: Findi
     );
   if (freeze === undefined) return;
   const { date, reason } = freeze;
+  const ofMode = oneNodeWriteMode && sync === null;
   const told = [date === undefined ? "" : ` since ${date}`, reason === undefined ? "" : `: ${reason}`].join("");
   found.push(
     finding(
       "warning",
       `the shard is frozen${told}; nobody takes over`,
-      "run manatee-adm unfreeze when the work is done",
+      ofMode ? FREEZE_BESIDE_MODE : "run manatee-adm unfreeze when the work is done",
       { rule: "F1" },
     ),
   );

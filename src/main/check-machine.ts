@@ -1,6 +1,7 @@
 // `--check`: what the configuration means, and whether this machine fits it. Looks only; starts and changes nothing.
 
 import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { explainError, ManateeError } from "../base/errors.ts";
 import { formatTags } from "../cluster/tags.ts";
@@ -25,6 +26,7 @@ export async function checkMachine(config: SitterConfig): Promise<boolean> {
   say("session", `${store.sessionTimeoutMs} ms`);
   say("status", `http://${config.statusHost}:${config.statusPort}/`);
   say("data", `${postgres.dataDir}${existsSync(postgres.dataDir) ? "" : " (does not exist yet)"}`);
+  warnOfAddress(self.ip);
   say("policy", JSON.stringify(policy));
   say("tags", formatTags(tags) || "none");
   const results = [
@@ -72,6 +74,13 @@ async function checkStorage({ storage: section, postgres }: SitterConfig): Promi
   } catch (error) {
     return complainFalse(explainError(error), error instanceof ManateeError ? error.hint : "see the message");
   }
+}
+
+/** A warning only: behind a translation of addresses, or with one that moves here later, it may be right all the same. */
+function warnOfAddress(ip: string): void {
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address) ?? []);
+  if (ip.startsWith("127.") || own.includes(ip)) return;
+  process.stderr.write(`warning: ip: ${ip} is not an address of this machine, which has ${own.join(", ")}\n`);
 }
 
 function complainFalse(message: string, hint: string): false {

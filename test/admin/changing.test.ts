@@ -21,6 +21,15 @@ describe("freeze and unfreeze (F1)", () => {
     expect(await shard.adm("unfreeze", "-r", "done")).toMatchObject({ status: 0, out: "Not frozen." });
   });
 
+  it("says that one-node-write mode stays frozen after it (O1)", async () => {
+    const shard = await new ShardFixture().prepare([
+      document({ sync: null, async: [], oneNodeWriteMode: true, freeze: { date: "D", reason: "R" } }),
+    ]);
+    const { status, err } = await shard.adm("unfreeze");
+    expect(status).toBe(0);
+    expect(err).toContain("manatee-adm set-onwm -m off ends both");
+  });
+
   it("asks on a terminal, and changes nothing without a yes", async () => {
     const shard = await new ShardFixture().prepare();
     shard.interactive = true;

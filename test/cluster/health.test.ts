@@ -70,6 +70,25 @@ describe("the verdict on a shard", () => {
     expect(order).toEqual([...order].sort((a, b) => a - b));
   });
 
+  it("names the way on where primary and sync are both gone, and doesn't promise a takeover", () => {
+    const remedies = (...present: string[]) =>
+      judgeHealth(facts({ election: election(...present) }))
+        .filter(({ message }) => message.endsWith("is not in the election"))
+        .map(({ remedy }) => remedy);
+    expect(remedies("c")).toHaveLength(2);
+    for (const remedy of remedies("c")) expect(remedy).toContain("docs/operating/primary-and-sync-lost.md");
+    expect(remedies("b", "c")).toEqual(["start its sitter; the sync takes over otherwise"]);
+    expect(remedies("a", "c")).toEqual(["start its sitter; the primary names another sync otherwise"]);
+  });
+
+  it("doesn't send who is in one-node-write mode to unfreeze alone (O1)", () => {
+    const freeze = { date: "D", reason: "one-node-write mode" };
+    const remedy = (change: Readonly<Record<string, unknown>>) =>
+      judgeHealth(facts({ view: view({ freeze, ...change }) })).find(({ rule }) => rule === "F1")?.remedy;
+    expect(remedy({ sync: null, async: [], oneNodeWriteMode: true })).toContain("manatee-adm set-onwm -m off");
+    expect(remedy({})).toBe("run manatee-adm unfreeze when the work is done");
+  });
+
   it.each([
     [
       "frozen (F1)",

@@ -53,6 +53,14 @@ describe("manatee-sitter", () => {
     expect(out.join("")).toContain(join(folder, "data"));
   });
 
+  it("warns with --check of an address that this machine has not", async () => {
+    await main(["-f", file({ ip: "192.0.2.1" }), "--check"]);
+    expect(err.join("")).toContain("warning: ip: 192.0.2.1 is not an address of this machine, which has ");
+    err.length = 0;
+    await main(["-f", file(), "--check"]);
+    expect(err.join("")).not.toContain("address of this machine");
+  });
+
   it("names every problem of its file, with a suggestion, and changes nothing", async () => {
     expect(await main(["-f", file({ postgressPort: 1, shardPath: "manatee" }), "--check"])).toBe(1);
     expect(err.join("")).toMatch(/postgressPort .*did you mean postgresPort\?/);

@@ -33,7 +33,7 @@ export function define(command: Command, run: Run): void {
     )
     .addHelpText(
       "after",
-      `${examples("snapshots -f /etc/manatee/sitter.json", "snapshots -f /etc/manatee/sitter.json -r primary -o name,taken,verified,checked")}\n\nRun it on the host of any peer. Asks the peers' backup servers. A snapshot is listed oldest first; VERIFIED says what became of starting PostgreSQL on\na clone of it, HELD by what it is kept (a transfer, a kept fork).`,
+      `${examples("snapshots -f /etc/manatee/sitter.json", "snapshots -f /etc/manatee/sitter.json -r primary -o name,taken,verified,checked")}\n\nRun it on the host of any peer. Asks the peers' backup servers. Snapshots are listed oldest first; VERIFIED says what became of starting PostgreSQL on\na clone of it, HELD by what it is kept (a transfer, a kept fork).`,
     )
     .action(run(snapshots));
 }

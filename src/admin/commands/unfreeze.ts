@@ -28,8 +28,12 @@ async function unfreeze(context: AdminContext, given: Options): Promise<ExitStat
       return 0;
     }
     const { date, reason } = document.state.freeze;
+    const next =
+      document.state.oneNodeWriteMode && document.state.sync === null
+        ? "One-node-write mode, which freezes it as well, stays: manatee-adm set-onwm -m off ends both."
+        : "From now on it changes by itself again.";
     terminal.note(
-      `Shard ${access.target.shard} is frozen${date === undefined ? "" : ` since ${date}`}${reason === undefined ? "" : `: ${reason}`}. From now on it changes by itself again.`,
+      `Shard ${access.target.shard} is frozen${date === undefined ? "" : ` since ${date}`}${reason === undefined ? "" : `: ${reason}`}. ${next}`,
     );
     await confirm(access, options, "go on");
     const written = await writeChange(

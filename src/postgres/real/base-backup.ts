@@ -290,9 +290,16 @@ function copyFailed(source: SqlTarget, cause: unknown): ManateeError {
     code: "PG_COPY_FAILED",
     message: `the copy from ${source.host}:${source.port} was cut short (${cause instanceof Error ? cause.message : String(cause)})`,
     remedy: "retry",
-    hint: "Look at the source's log, at the network between, and at the space on this disk.",
+    hint: rejectedByHba(cause)
+      ? "If the source saw another address than this peer's ip, set ip to the one it saw; otherwise look at the source's log."
+      : "Look at the source's log, at the network between, and at the space on this disk.",
     cause,
   });
+}
+
+/** Each peer is admitted by the address that is its `ip`; PostgreSQL says `no pg_hba.conf entry` or `pg_hba.conf rejects`. */
+function rejectedByHba(cause: unknown): boolean {
+  return cause instanceof Error && "code" in cause && cause.code === "28000" && cause.message.includes("pg_hba.conf");
 }
 
 function copyDamaged(source: SqlTarget, problem: string): ManateeError {
