@@ -77,13 +77,13 @@ export function connected(obs: Observation): boolean {
 }
 
 /** The newest election node of that peer. */
-export function candidateOf(obs: Observation, id: PeerId): ElectionEntry | undefined {
+export function electionEntryOf(obs: Observation, id: PeerId): ElectionEntry | undefined {
   return obs.store.election.find((entry) => entry.peer.id === id);
 }
 
 /** Whether that peer is in the election under the incarnation that the entry names. */
 export function presentAs(obs: Observation, entry: PeerEntry): boolean {
-  const found = candidateOf(obs, entry.id)?.announcement;
+  const found = electionEntryOf(obs, entry.id)?.announcement;
   return found !== undefined && entry.incarnation !== undefined && found.incarnation === entry.incarnation;
 }
 

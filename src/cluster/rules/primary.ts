@@ -6,7 +6,7 @@ import type { DataObservation } from "../observation.ts";
 import type { Ms } from "../../base/units.ts";
 import {
   attempt,
-  candidateOf,
+  electionEntryOf,
   connected,
   fenceStep,
   FORCE_TAKEOVER_ELSEWHERE,
@@ -189,7 +189,7 @@ function reasonToStay(scene: Scene): string | undefined {
   if (isFrozen(state)) return "the shard is frozen";
   if (!memory.servedWithSync) return "the sync was not streaming";
   if (memory.replacing || memory.sent) return "the sync was being replaced";
-  if (state.sync && candidateOf(obs, state.sync.id)?.announcement?.tags?.nofailover)
+  if (state.sync && electionEntryOf(obs, state.sync.id)?.announcement?.tags?.nofailover)
     return `the sync ${state.sync.id} is tagged nofailover`;
   const heirs = obs.store.election.filter(
     ({ peer, announcement }) =>

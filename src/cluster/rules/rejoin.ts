@@ -18,7 +18,7 @@ import type { ServerObservation } from "../observation.ts";
 import { isMissed, judgeGone, receivesFrom } from "../gone.ts";
 import {
   attempt,
-  candidateOf,
+  electionEntryOf,
   connected,
   fenceStep,
   FORCE_TAKEOVER,
@@ -44,12 +44,12 @@ export interface Source {
 /** The serving primary of this generation; while it is believed gone, a sync that qualifies for T1 and stands still. */
 export function sourceOf(scene: Scene): Source | undefined {
   const { state, obs } = scene;
-  const serving = candidateOf(obs, state.primary.id)?.announcement?.serving;
+  const serving = electionEntryOf(obs, state.primary.id)?.announcement?.serving;
   const gone = isPrimaryGone(scene);
   // The node of one that is gone stays until its session ends.
   if (!gone && serving && presentAs(obs, state.primary) && serving.generation === state.generation)
     return { peer: state.primary, lineage: serving.lineage, end: undefined };
-  const standing = state.sync ? candidateOf(obs, state.sync.id)?.announcement?.standing : undefined;
+  const standing = state.sync ? electionEntryOf(obs, state.sync.id)?.announcement?.standing : undefined;
   if (state.sync === null || standing === undefined || !presentAs(obs, state.sync)) return undefined;
   if (state.sync.id === scene.me || !gone) return undefined;
   if (!containsPoint(standing, { timeline: state.initTimeline, lsn: state.initWal })) return undefined;

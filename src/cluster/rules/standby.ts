@@ -7,7 +7,7 @@ import { judgeGone, receivesFrom } from "../gone.ts";
 import { isFounding, NOBODY, type PostgresSettings } from "../observation.ts";
 import {
   attempt,
-  candidateOf,
+  electionEntryOf,
   FORCE_TAKEOVER,
   IDLE_MS,
   presentAs,
@@ -349,7 +349,7 @@ function chooseUpstream(scene: Scene): PeerEntry {
   const { state, role, me, obs } = scene;
   if (role === "sync") return state.primary;
   const primaryGone = judgeGone(obs, state, state.primary, { flows: receivesFrom(obs, state.primary) }).gone;
-  const calls = candidateOf(obs, state.primary.id)?.announcement?.callsFor === me;
+  const calls = electionEntryOf(obs, state.primary.id)?.announcement?.callsFor === me;
   if (!primaryGone && (calls || role !== "async")) return state.primary;
   const chain = chainOf(state);
   const above =
@@ -362,7 +362,7 @@ function chooseUpstream(scene: Scene): PeerEntry {
         ? [state.sync]
         : [];
   const serves = (peer: PeerEntry): boolean => {
-    const phase = candidateOf(obs, peer.id)?.announcement?.phase;
+    const phase = electionEntryOf(obs, peer.id)?.announcement?.phase;
     if (!presentAs(obs, peer) || phase === "restoring" || phase === "diverged") return false;
     if (primaryGone) return true;
     return (

@@ -9,7 +9,7 @@ import { NEUTRAL } from "../desired-postgres.ts";
 import { isMissed, judgeGone, silenceLimit } from "../gone.ts";
 import type { PostgresSettings } from "../observation.ts";
 import {
-  candidateOf,
+  electionEntryOf,
   entryFrom,
   fenceStep,
   FORCE_TAKEOVER,
@@ -39,7 +39,7 @@ function assessTakeover(scene: StandbyScene): Case {
   const { state, obs, server } = scene;
   const { receiver } = server;
   const flows = receiver.kind === "streaming" && receiver.silentMs < silenceLimit(obs, state.primary.id);
-  const handover = candidateOf(obs, state.primary.id)?.announcement?.handover;
+  const handover = electionEntryOf(obs, state.primary.id)?.announcement?.handover;
   const handedOver =
     handover?.generation === state.generation &&
     state.promote?.id === scene.me &&
