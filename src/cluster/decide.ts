@@ -7,6 +7,7 @@ import { type Decision, type Memory, NO_WAITS } from "./decision.ts";
 import { requiredStandbys, strayWalsender, syncQualified } from "./desired-postgres.ts";
 import {
   isFounding,
+  markOf,
   type Announcement,
   type Observation,
   type PrimaryServer,
@@ -190,7 +191,7 @@ function noticeStandby(obs: Observation, memory: Memory, server: StandbyServer):
 /** What this peer's election node should say. */
 function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefined): Announcement {
   const { data, server, job } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   // Data that is only being founded is nobody's: whoever founds the shard instead must not name it.
   const founding = isFounding(mark, scene?.state);
   const usable = mark !== undefined && !mark.incomplete && !founding;

@@ -201,6 +201,11 @@ export interface DataMark {
   readonly lastDocument: { readonly version: number; readonly json: string } | undefined;
 }
 
+/** undefined: no data, or data without a mark that can be read. */
+export function markOf(data: DataObservation): DataMark | undefined {
+  return data.kind === "none" ? undefined : data.mark;
+}
+
 /**
  * Whether this is data made by initdb for generation 1, which no document names: nothing was ever acknowledged on it. Once a document has named it,
  * it is data like any other, whatever the mark says.

@@ -2,7 +2,7 @@
 
 import { containsPoint, reach } from "../../base/lineage.ts";
 import { NEUTRAL, requiredNames } from "../desired-postgres.ts";
-import type { DataObservation } from "../observation.ts";
+import { type DataObservation, markOf } from "../observation.ts";
 import type { Ms } from "../../base/units.ts";
 import {
   attempt,
@@ -23,7 +23,7 @@ import { afterHandover } from "./switchover.ts";
 export function decideAsPrimary(scene: Scene): Step {
   const { obs, state, memory } = scene;
   const { data, server, job } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   if (data.kind !== "present" || mark?.incarnation !== state.primary.incarnation)
     return startNothing(scene, mark?.incarnation);
   if (state.systemIdentifier !== undefined && data.systemIdentifier !== state.systemIdentifier)

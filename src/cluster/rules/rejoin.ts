@@ -14,7 +14,7 @@ import { canFollow, containsPoint, formatPoint, type Lineage, type Wal, type Wal
 import type { PeerId } from "../../base/peer-id.ts";
 import type { PostgresAction, Rejoining } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
-import type { ServerObservation } from "../observation.ts";
+import { markOf, type ServerObservation } from "../observation.ts";
 import { isMissed, judgeGone, receivesFrom } from "../gone.ts";
 import {
   attempt,
@@ -142,7 +142,7 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
 /** As which fork the content is kept: that of an earlier attempt, which this peer has forgotten, where the content is still the same. */
 function forkOf({ obs }: Scene): string {
   const { data, server } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   const end = endOf(server);
   const same = mark?.leaving && end && formatPoint(mark.leaving.end) === formatPoint(end);
   return same ? mark.leaving.fork : (mark?.incarnation ?? `unmarked-${obs.nonce}`);
@@ -187,7 +187,7 @@ function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | 
 function leaveFork(scene: StandbyScene, because: string): Step {
   const { memory, obs } = scene;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
   if (!obs.postgres.forks.includes(rejoining.fork) && obs.postgres.forks.length >= obs.policy.forksKeptMax)
     return { ...base, ...noRoom(obs.postgres.forks.length) };
@@ -212,7 +212,7 @@ export function continueRejoining(scene: Scene): Step | undefined {
   const { memory, obs } = scene;
   const { rejoining } = memory;
   const { data, failure } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   if (!rejoining || (mark?.incarnation !== rejoining.incarnation && rejoining.touched?.by !== "copy")) return undefined;
   if (obs.store.announced?.incarnation !== rejoining.incarnation && !rejoining.touched) return undefined;
   const because = `its fork is left, to go back to ${rejoining.from}`;

@@ -4,7 +4,7 @@ import { canFollow, formatPoint } from "../../base/lineage.ts";
 import type { Ms } from "../../base/units.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { judgeGone, receivesFrom } from "../gone.ts";
-import { isFounding, NOBODY, type PostgresSettings } from "../observation.ts";
+import { isFounding, markOf, NOBODY, type PostgresSettings } from "../observation.ts";
 import {
   attempt,
   electionEntryOf,
@@ -39,7 +39,7 @@ export function decideAsStandby(scene: Scene): Step {
   const { data, server, job } = obs.postgres;
   if (server.kind === "primary") return leavePrimary(scene);
   if (job) return awaitJob(scene);
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   const founding = isFounding(mark, state);
   if (data.kind === "none") return restore(scene, "there is no data here");
   if (data.kind === "present" && mark === undefined)
@@ -167,7 +167,7 @@ function awaitJob(scene: Scene): Step {
 
 function startAsStandby(scene: Scene): Step {
   const { data } = scene.obs.postgres;
-  const mark = data.kind === "present" ? data.mark : undefined;
+  const mark = markOf(data);
   // A former primary's pages can be ahead of its last checkpoint, on the timeline that it has left: it first replays all that is here, from nobody,
   // and is compared then. After a rewind or a roll-back, the other way round: it becomes consistent only with WAL of its source.
   const rewound = data.kind === "present" && data.controlState === "recovery" && mark?.source !== undefined;
@@ -400,7 +400,7 @@ function rebuild(scene: Scene, source: PeerEntry): Step {
   const raising = raiseFirst(scene, because, source.id);
   if (raising) return raising;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   const renewed = mark === undefined || mark.incarnation === rejoining.incarnation;
   if (!renewed) return attempt(obs, { ...base, ...renewIncarnation(scene, rejoining) });
   if (mark && data.kind === "present" && obs.store.announced?.incarnation !== rejoining.incarnation)

@@ -7,7 +7,7 @@ import { containsPoint } from "../../base/lineage.ts";
 import { minLsn, ZERO_LSN } from "../../base/lsn.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { isMissed, judgeGone, silenceLimit } from "../gone.ts";
-import type { PostgresSettings } from "../observation.ts";
+import { markOf, type PostgresSettings } from "../observation.ts";
 import {
   electionEntryOf,
   entryFrom,
@@ -57,7 +57,7 @@ function assessTakeover(scene: StandbyScene): Case {
 /** `handedOver`: an operator asked for this peer by name (T3), which goes before its tags. */
 function lacking(scene: StandbyScene, handedOver: boolean): Omit<Case, "gone" | "because"> {
   const { state, server, obs } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   if (isFrozen(state)) return { lacks: "the shard is frozen", operator: "manatee-adm unfreeze" };
   if (obs.tags?.nofailover && !handedOver)
     return {
@@ -225,7 +225,7 @@ function stopReceiving(scene: StandbyScene, base: Omit<Step, "action">, since: n
 
 function stopThenClaim(scene: StandbyScene, base: Omit<Step, "action">, since: number): Step {
   const { server, obs, version } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   const stopping = stopReceiving(scene, base, since);
   // The mark is made while receiving ends: it only makes a sitter that starts more careful.
   if (mark?.claim?.version !== version && stopping?.action === undefined)
@@ -285,7 +285,7 @@ function giveUpTakeover(scene: StandbyScene, why: string): Step {
       lookAgainAfterMs: SOON_MS,
     };
   const { obs } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   if (mark?.claim)
     return {
       rule: "T1",
@@ -305,7 +305,7 @@ function giveUpTakeover(scene: StandbyScene, why: string): Step {
 /** A sitter that starts and finds the mark of a claim, whatever its role now, raises the version before it receives again. */
 export function resolveForgottenClaim(scene: StandbyScene): Step | undefined {
   const { obs, memory, version } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   if (!mark?.claim || memory.takingOver || memory.sent?.what === "T1") return undefined;
   if (version > mark.claim.version)
     return {
