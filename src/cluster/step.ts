@@ -188,13 +188,12 @@ export function isOutcomeLost({ memory, obs }: Scene): boolean {
 export function fenceStep(
   scene: Scene,
   because: string,
-  change: Partial<ShardState> = {},
-  settings?: PostgresSettings,
+  { settings, change = {} }: { settings?: PostgresSettings; change?: Partial<ShardState> } = {},
 ): Step {
   return writeStep(
     scene,
     "FENCE",
     { ...scene.state, ...change },
-    { rule: "FENCE", because, ...(settings ? { settings } : {}) },
+    { rule: "FENCE", because, ...(settings && { settings }) },
   );
 }

@@ -120,12 +120,9 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
       outcome === "yes" ||
       (outcome === "unknown" && memory.sent !== undefined && !isOutcomeLost(scene)));
   if (waits) return { ...base, waitingOn: "a newer version of the state to be read", lookAgainAfterMs: SOON_MS };
-  const step = fenceStep(
-    scene,
-    `${because}; no write that counts on what it has reported may land any more`,
-    {},
-    NEUTRAL,
-  );
+  const step = fenceStep(scene, `${because}; no write that counts on what it has reported may land any more`, {
+    settings: NEUTRAL,
+  });
   if (!step.action) return { ...step, rule: "R1" };
   const rejoining: Rejoining = {
     from,

@@ -304,7 +304,7 @@ export function resolveSent(scene: PrimaryScene, settings: PostgresSettings): St
   if (!sent) return undefined;
   if (isOutcomeLost(scene)) {
     const because = `the outcome of a write (${sent.what}) on version ${sent.version} is unknown`;
-    return fenceStep(scene, because, {}, settings);
+    return fenceStep(scene, because, { settings });
   }
   return {
     rule: sent.rule,

@@ -156,7 +156,7 @@ export function afterHandover(scene: Scene, data: Extract<DataObservation, { kin
     : claimable
       ? "the sync did not claim in time"
       : "the request was taken back, or the shard was frozen: this primary goes on";
-  const step = fenceStep(scene, because, { promote: undefined });
+  const step = fenceStep(scene, because, { change: { promote: undefined } });
   return step.action
     ? {
         ...step,

@@ -270,7 +270,8 @@ function claim(scene: StandbyScene, heir: PeerEntry | undefined): ShardState {
 /** From the moment a claim is sent, nothing is received until a newer version is read. After the bound the version is raised, which ends it. */
 function awaitClaim(scene: StandbyScene, found: Case): Step {
   const base = { rule: "T1", because: found.because, settings: STOPPED, lookAgainAfterMs: SOON_MS } as const;
-  if (isOutcomeLost(scene)) return fenceStep(scene, "the outcome of this peer's claim is unknown", {}, STOPPED);
+  if (isOutcomeLost(scene))
+    return fenceStep(scene, "the outcome of this peer's claim is unknown", { settings: STOPPED });
   return { ...base, waitingOn: "a newer version of the state to be read, since the claim was sent" };
 }
 
@@ -315,5 +316,5 @@ export function resolveForgottenClaim(scene: StandbyScene): Step | undefined {
       action: { kind: "mark-claim", version: undefined },
       lookAgainAfterMs: 1,
     };
-  return fenceStep(scene, "a claim of this peer may be on its way", {}, STOPPED);
+  return fenceStep(scene, "a claim of this peer may be on its way", { settings: STOPPED });
 }
