@@ -223,7 +223,7 @@ function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefin
       primary && scene
         ? { generation: scene.state.generation, lineage: { past: server.wal.past, timeline: server.wal.timeline } }
         : undefined,
-    handover: (scene && (handoverOf(scene) as Announcement["handover"])) ?? undefined,
+    handover: scene && handoverOf(scene),
     abdicates: memory.abdicating && !memory.abdicating.over ? memory.abdicating.generation : undefined,
     callsFor: scene && primary ? calledFor(scene) : undefined,
     standing: scene ? standingOf(scene) : undefined,

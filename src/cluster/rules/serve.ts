@@ -1,6 +1,6 @@
 // A running primary, on the claimed timeline: fence after a restart, amend, the gate (P1), switchover (T3), S1, the list of asyncs (A1/A2), isolation (X1), one-node-write (O1).
 
-import { maxLsn } from "../../base/lsn.ts";
+import { type Lsn, maxLsn } from "../../base/lsn.ts";
 import { isoTime } from "../../base/text.ts";
 import { requiredHold, requiredNames, strayWalsender, syncQualified } from "../desired-postgres.ts";
 import type { PostgresSettings } from "../observation.ts";
@@ -169,7 +169,7 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
     "other",
     {
       ...state,
-      initWal: begin as typeof state.initWal,
+      initWal: begin,
       initTimeline: server.wal.timeline,
       timeline: server.wal.timeline,
       highestTimeline: Math.max(state.highestTimeline, server.wal.timeline),
@@ -180,7 +180,7 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
 }
 
 /** Where the present timeline begins: where the one before it ends. */
-function beginOf(scene: PrimaryScene): bigint {
+function beginOf(scene: PrimaryScene): Lsn {
   return scene.server.wal.past.at(-1)?.end ?? scene.server.recoveredEnd;
 }
 
