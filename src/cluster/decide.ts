@@ -45,16 +45,14 @@ export function decide(obs: Observation, before: Memory): Decision {
 
 function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined): Step {
   const { shard } = obs.store;
-  if (shard.kind === "unread") {
-    const isolated = closeUnread(obs, memory);
-    if (isolated) return isolated;
-  }
   if (shard.kind === "unread")
-    return {
-      rule: "Z1",
-      because: "the state was not read since this sitter started",
-      waitingOn: "the coordination store",
-    };
+    return (
+      closeUnread(obs, memory) ?? {
+        rule: "Z1",
+        because: "the state was not read since this sitter started",
+        waitingOn: "the coordination store",
+      }
+    );
   if (shard.kind === "unreadable")
     return {
       rule: "Z1",
@@ -62,7 +60,7 @@ function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined):
       waitingOn: "an operator",
       operator: shard.hint,
     };
-  if (shard.kind === "absent" || !scene) return decideWithoutState(obs, memory);
+  if (!scene) return decideWithoutState(obs, memory);
   return scene.role === "primary" ? decideAsPrimary(scene) : decideAsStandby(scene);
 }
 
