@@ -37,8 +37,8 @@ import { isFrozen, type PeerEntry } from "../state.ts";
 export interface Source {
   readonly peer: PeerEntry;
   readonly lineage: Lineage;
-  /** Of a sync that stands still: where its WAL ends. */
-  readonly end: Wal | undefined;
+  /** Of a sync that stands still: all its WAL. */
+  readonly standing: Wal | undefined;
 }
 
 /** The serving primary of this generation; while it is believed gone, a sync that qualifies for T1 and stands still. */
@@ -48,12 +48,12 @@ export function sourceOf(scene: Scene): Source | undefined {
   const gone = isPrimaryGone(scene);
   // The node of one that is gone stays until its session ends.
   if (!gone && serving && presentAs(obs, state.primary) && serving.generation === state.generation)
-    return { peer: state.primary, lineage: serving.lineage, end: undefined };
+    return { peer: state.primary, lineage: serving.lineage, standing: undefined };
   const standing = state.sync ? electionEntryOf(obs, state.sync.id)?.announcement?.standing : undefined;
   if (state.sync === null || standing === undefined || !presentAs(obs, state.sync)) return undefined;
   if (state.sync.id === scene.me || !gone) return undefined;
   if (!containsPoint(standing, { timeline: state.initTimeline, lsn: state.initWal })) return undefined;
-  return { peer: state.sync, lineage: standing, end: standing };
+  return { peer: state.sync, lineage: standing, standing };
 }
 
 /** By what this peer sees of it, WAL that it receives included. */
@@ -67,7 +67,7 @@ export function hasForked(scene: StandbyScene, source: Source): boolean {
   const { wal, caughtUpLocally } = scene.server;
   if (!caughtUpLocally || source.peer.id === scene.me) return false;
   const point = { timeline: wal.timeline, lsn: wal.end };
-  return source.end ? !containsPoint(source.end, point) : !canFollow(source.lineage, point);
+  return source.standing ? !containsPoint(source.standing, point) : !canFollow(source.lineage, point);
 }
 
 /** undefined: has not forked, or may not be known yet. */

@@ -331,13 +331,11 @@ function leavePartialRecord(scene: StandbyScene): Step | undefined {
 function comparable(scene: StandbyScene, upstream: PeerEntry): boolean {
   const { server, state } = scene;
   if (!server.caughtUpLocally) return false;
-  if (upstream.id !== state.primary.id && isPrimaryGone(scene)) {
-    const standing = sourceOf(scene);
-    return server.receiver.kind === "none" && standing?.end !== undefined && !hasForked(scene, standing);
-  }
+  const source = sourceOf(scene);
+  if (upstream.id !== state.primary.id && isPrimaryGone(scene))
+    return server.receiver.kind === "none" && source?.standing !== undefined && !hasForked(scene, source);
   // Only its primary writes on a timeline: whoever is not it and stands on it has received all that it has.
   if (!state.provisional && server.wal.timeline === state.timeline) return true;
-  const source = sourceOf(scene);
   return source !== undefined && canFollow(source.lineage, { timeline: server.wal.timeline, lsn: server.wal.end });
 }
 
