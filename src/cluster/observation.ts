@@ -4,7 +4,7 @@ import type { Lineage, Wal, WalPoint } from "../base/lineage.ts";
 import type { Lsn, Timeline } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
-import type { Incarnation, PeerAddress, ShardState } from "./state.ts";
+import { type Incarnation, membersOf, type PeerAddress, type ShardState } from "./state.ts";
 import type { Tags } from "./tags.ts";
 
 export interface Observation {
@@ -213,10 +213,7 @@ export function markOf(data: DataObservation): DataMark | undefined {
 export function isFounding(mark: DataMark | undefined, state: ShardState | undefined): boolean {
   if (!mark?.founding) return false;
   if (mark.lastDocument?.json.includes(mark.incarnation)) return false;
-  return !(
-    state &&
-    [state.primary, state.sync, ...state.async, ...state.deposed].some((peer) => peer?.incarnation === mark.incarnation)
-  );
+  return !(state && membersOf(state).some((peer) => peer.incarnation === mark.incarnation));
 }
 
 export type ServerObservation =

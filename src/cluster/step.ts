@@ -10,7 +10,7 @@ import type {
   StandbyServer,
   Walsender,
 } from "./observation.ts";
-import type { PeerAddress, PeerEntry, Role, ShardState } from "./state.ts";
+import { addressOf, type PeerAddress, type PeerEntry, type Role, type ShardState } from "./state.ts";
 import type { PeerId } from "../base/peer-id.ts";
 
 /** An observation in which the state document is known. */
@@ -125,8 +125,7 @@ export function waited(
 }
 
 export function entryFrom(peer: PeerAddress, incarnation: string | undefined, known?: PeerEntry): PeerEntry {
-  const { id, zoneId, ip, pgUrl, backupUrl } = peer;
-  return { id, zoneId, ip, pgUrl, backupUrl, incarnation, extra: known?.extra ?? {} };
+  return { ...addressOf(peer), incarnation, extra: known?.extra ?? {} };
 }
 
 /**

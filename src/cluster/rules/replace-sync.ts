@@ -26,7 +26,7 @@ import {
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import { addressOf, NAME_BYTES_MAX, type PeerEntry } from "../state.ts";
+import { addressOf, chainOf, NAME_BYTES_MAX, type PeerEntry } from "../state.ts";
 import { compareAsSync, lastResort, type Tags } from "../tags.ts";
 
 /** Why the sync must be replaced; undefined: it need not. A clause that follows "the sync". */
@@ -143,7 +143,7 @@ export function joinable(scene: PrimaryScene, { peer, announcement }: ElectionEn
   if (!state.requires.every((feature) => announcement.features.includes(feature))) return false;
   if (state.systemIdentifier !== undefined && announcement.systemIdentifier !== state.systemIdentifier) return false;
   if (utf8Length(peer.pgUrl) > NAME_BYTES_MAX) return false;
-  const clash = [state.primary, ...(state.sync ? [state.sync] : []), ...state.async].some(
+  const clash = chainOf(state).some(
     (other) => other.id !== peer.id && other.pgUrl.toLowerCase() === peer.pgUrl.toLowerCase(),
   );
   if (clash) return false;
