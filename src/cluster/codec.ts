@@ -1,9 +1,8 @@
 // The state document as JSON: Manatee 2's names and fields, with ours beside them. Reading never throws: whatever stands in the
 // store becomes a state or a typed reason why it is none. This file knows the form only; what a state may say is invariants.ts.
 
-import { formatLsn, parseLsn, type Timeline } from "../base/lsn.ts";
+import { formatLsn, HIGHEST_TIMELINE, parseLsn, type Timeline } from "../base/lsn.ts";
 import { parsePeerId } from "../base/peer-id.ts";
-import { HIGHEST_TIMELINE } from "./observation.ts";
 import {
   type Freeze,
   type JsonObject,

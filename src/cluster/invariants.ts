@@ -2,10 +2,9 @@
 // each write (a violation there is never sent), the simulator, and `verify`. They say what a document may be, not when to write it.
 
 import { utf8Length } from "../base/text.ts";
-import { formatLsn } from "../base/lsn.ts";
+import { formatLsn, HIGHEST_TIMELINE } from "../base/lsn.ts";
 import { parsePeerId } from "../base/peer-id.ts";
 import { isOriginals } from "./codec.ts";
-import { HIGHEST_TIMELINE } from "./observation.ts";
 import { chainOf, entryOf, isFrozen, membersOf, NAME_BYTES_MAX, type PeerEntry, type ShardState } from "./state.ts";
 
 /** `rule` names the invariant (a word for people and tests, not a protocol rule); `message` is for an operator. */

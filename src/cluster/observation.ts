@@ -1,7 +1,7 @@
 // What a peer knows at one moment: everything `decide` may look at. Plain data; who fills it in, and how, is the sitter's business.
 
 import type { Lineage, Wal, WalPoint } from "../base/lineage.ts";
-import type { Lsn, Timeline } from "../base/lsn.ts";
+import type { Lsn } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
 import { type Incarnation, membersOf, type PeerAddress, type ShardState } from "./state.ts";
@@ -308,5 +308,3 @@ export interface PostgresSettings {
 
 /** A name that no standby bears: a server that waits for it acknowledges nothing. */
 export const NOBODY = "manatee-nobody";
-
-export const HIGHEST_TIMELINE: Timeline = 0x7fff_ffff;
