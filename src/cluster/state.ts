@@ -95,6 +95,11 @@ export function addressOf({ id, zoneId, ip, pgUrl, backupUrl }: PeerAddress): Pe
   return { id, zoneId, ip, pgUrl, backupUrl };
 }
 
+/** How people, and the original's tools, call a peer: the first eight characters of its zoneId. */
+export function shortName({ zoneId }: Pick<PeerAddress, "zoneId">): string {
+  return zoneId.slice(0, 8);
+}
+
 export function entryOf(state: ShardState, id: PeerId): PeerEntry | undefined {
   return membersOf(state).find((peer) => peer.id === id);
 }
