@@ -6,6 +6,7 @@ import type { Ms } from "../base/units.ts";
 import { type Decision, type Memory, NO_WAITS } from "./decision.ts";
 import { requiredStandbys, strayWalsender, syncQualified } from "./desired-postgres.ts";
 import {
+  answeringServer,
   isFounding,
   markOf,
   type Announcement,
@@ -35,7 +36,7 @@ export function decide(obs: Observation, before: Memory): Decision {
     waitingOn: step.waitingOn,
     operator: step.operator,
     announce: connected(obs) ? announcementOf(obs, after, scene && { ...scene, memory: after }) : undefined,
-    settings: running(obs) ? step.settings : undefined,
+    settings: answeringServer(obs.postgres.server) && step.settings,
     action: step.action,
     cancelJob: step.cancelJob ?? false,
     memory: after,
@@ -82,10 +83,6 @@ function sceneOf(obs: Observation, memory: Memory): Scene | undefined {
     role: roleOf(shard.state, obs.self.id),
     me: obs.self.id,
   };
-}
-
-function running(obs: Observation): boolean {
-  return obs.postgres.server.kind === "primary" || obs.postgres.server.kind === "standby";
 }
 
 /** Brings memory up to date with what is observed: what was waited for and has come is forgotten. */

@@ -226,6 +226,16 @@ export type ServerObservation =
   | PrimaryServer
   | StandbyServer;
 
+/** The server, where it answers; undefined: none does. */
+export function answeringServer(server: ServerObservation): PrimaryServer | StandbyServer | undefined {
+  return server.kind === "primary" || server.kind === "standby" ? server : undefined;
+}
+
+/** Whether it answers, and can go on: what a sitter tells the others of its PostgreSQL. */
+export function isHealthy(server: ServerObservation): boolean {
+  return server.kind === "standby" || (server.kind === "primary" && server.cannotGoOn === undefined);
+}
+
 export interface PrimaryServer {
   readonly kind: "primary";
   readonly since: Ms;
