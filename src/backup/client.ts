@@ -6,9 +6,9 @@ import { ManateeError } from "../base/errors.ts";
 import type { Ms } from "../base/units.ts";
 import type { PeerCredential } from "../peers/credential.ts";
 import type { Clock, Crypto, HttpStream, Timers, TlsTrust, Transport } from "../world/port.ts";
+import { demandWithin } from "../world/waiting.ts";
 import { jsonOf, readFrames } from "./frames.ts";
 import { leftMsOf, type TransferProgress } from "./progress.ts";
-import { demandWithin } from "./demand-within.ts";
 import {
   beginSchema,
   endSchema,

@@ -9,7 +9,7 @@ import type { PeerAddress } from "../cluster/state.ts";
 import type { Session, SessionStatus } from "../coordination/port.ts";
 import type { ShardStore } from "../shard/port.ts";
 import type { Log, World } from "../world/port.ts";
-import { pause, withLimit } from "./limit.ts";
+import { pause, withLimit } from "../world/waiting.ts";
 
 /** Of one call to the store; well above what a busy one needs. The session itself says earlier that the store is gone. */
 export const STORE_CALL_LIMIT_MS: Ms = 10_000;

@@ -8,6 +8,7 @@ import { NAME_BYTES_MAX, type PeerAddress } from "../../cluster/state.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { PostgresReport } from "../../status/report.ts";
 import type { Clock, Log, Random, Timers } from "../../world/port.ts";
+import { withLimit } from "../../world/waiting.ts";
 import type { PostgresServer, ReplicationPeer } from "../port.ts";
 import { type Binaries, findBinaries } from "./binaries.ts";
 import type { Context } from "./context.ts";
@@ -131,17 +132,9 @@ class RealPostgres implements PostgresServer {
   }
 
   /** undefined: it has not ended in time, and goes on. */
-  async #withinLimit<T>(look: Promise<T>): Promise<T | undefined> {
+  #withinLimit<T>(look: Promise<T>): Promise<T | undefined> {
     const { timers, config } = this.#context;
-    let cancel: () => void = () => undefined;
-    const limit = new Promise<undefined>((resolve) => {
-      cancel = timers.after(config.probeLimitMs * LOOK_LIMITS, () => resolve(undefined));
-    });
-    try {
-      return await Promise.race([look, limit]);
-    } finally {
-      cancel();
-    }
+    return withLimit({ limitMs: config.probeLimitMs * LOOK_LIMITS, timers }, () => look);
   }
 
   async #lookAround(): Promise<PostgresObservation> {
