@@ -8,6 +8,7 @@ import type { Observation, PostgresObservation } from "../cluster/observation.ts
 import type { SitterConfig } from "../config/types.ts";
 import type { Coordination, Session } from "../coordination/port.ts";
 import { PeerWatch } from "../peers/peer-watch.ts";
+import { readSecret } from "../peers/secret-file.ts";
 import type { PostgresServer } from "../postgres/port.ts";
 import type { ShardStore } from "../shard/port.ts";
 import { buildReport } from "../status/build-report.ts";
@@ -93,7 +94,7 @@ export class Sitter implements StatusSource {
     this.#peers = new PeerWatch({
       world,
       self: { shard: config.shard, id: config.self.id, run: this.#run },
-      secret: () => firstLine(world, config.postgres.replicationPasswordFile),
+      secret: () => readSecret(world.files, config.postgres.replicationPasswordFile),
       silence: config.peers.silence,
       intervalMs: config.healthCheckIntervalMs,
       limitMs: config.peerProbeLimitMs,
@@ -252,10 +253,4 @@ export class Sitter implements StatusSource {
     this.#fatal ??= { error };
     this.#bell.ring();
   }
-}
-
-/** Of a file that may not be there yet. */
-async function firstLine(world: World, path: string): Promise<string | undefined> {
-  const line = (await world.files.read(path))?.split("\n")[0]?.trim();
-  return line === "" ? undefined : line;
 }
