@@ -1,7 +1,7 @@
 // One session with the store, from its opening to its end: its connection, reading the shard through it, and this peer's election node.
 // Everything here goes on beside the loop: a store that hangs must not delay what PostgreSQL needs. What was read is handed on by events.
 
-import { explainError, ManateeError } from "../base/errors.ts";
+import { explainError, howToLog } from "../base/errors.ts";
 import type { Ms } from "../base/units.ts";
 import { isSameAnnouncement } from "../cluster/announcement.ts";
 import type { Announcement, ElectionEntry, ShardView } from "../cluster/observation.ts";
@@ -199,8 +199,7 @@ export class StoreSession {
   }
 
   #logFailure(message: string, error: unknown): void {
-    const known = error instanceof ManateeError ? { code: error.code, hint: error.hint } : {};
-    const level = error instanceof ManateeError && error.remedy === "operator" ? "error" : "warn";
+    const { level, known } = howToLog(error);
     this.#log[level](message, { ...known, error: explainError(error) });
   }
 }
