@@ -3,7 +3,13 @@
 import { explainError, ManateeError } from "../../base/errors.ts";
 import type { PostgresAction } from "../../cluster/decision.ts";
 import { sameNames } from "../../cluster/desired-postgres.ts";
-import type { DataMark, PostgresObservation, PostgresSettings, ServerObservation } from "../../cluster/observation.ts";
+import type {
+  DataMark,
+  Job,
+  PostgresObservation,
+  PostgresSettings,
+  ServerObservation,
+} from "../../cluster/observation.ts";
 import { NAME_BYTES_MAX, type PeerAddress } from "../../cluster/state.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { PostgresReport } from "../../status/report.ts";
@@ -244,7 +250,7 @@ class RealPostgres implements PostgresServer {
   async perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void> {
     if (action.kind !== "stop") this.#demandName();
     const begin = (work: (job: JobHandle) => Promise<void>) =>
-      this.#jobs.begin(action.kind as Parameters<Jobs["begin"]>[0], async (job) => {
+      this.#jobs.begin(action.kind as Job["kind"], async (job) => {
         await this.#storageSide?.before(action.kind);
         await work(job).finally(() => this.#storageSide?.after());
       });
@@ -378,12 +384,7 @@ class RealPostgres implements PostgresServer {
     await this.#postmaster.stop(mode, this.#context.config.stopLimitMs);
   }
 
-  async #short(
-    action: Exclude<
-      PostgresAction,
-      { kind: "initdb" | "start" | "stop" | "promote" | "copy" | "roll-back" | "rewind" | "keep-fork" }
-    >,
-  ): Promise<void> {
+  async #short(action: Exclude<PostgresAction, { kind: Job["kind"] }>): Promise<void> {
     const context = this.#context;
     try {
       switch (action.kind) {
