@@ -41,6 +41,14 @@ export class MarkFile {
     });
   }
 
+  /** {@link change} of a mark that must be there. Errors: `PG_MARK_MISSING`. */
+  update(change: (mark: DataMark) => DataMark): Promise<void> {
+    return this.change((mark) => {
+      if (mark === undefined) throw markMissing(this.#places);
+      return change(mark);
+    });
+  }
+
   /** From here on the mark that holds stands beside the data directory: pg_rewind overwrites the one inside with the source's. */
   protect(): Promise<void> {
     return this.#inTurn(async () => {
