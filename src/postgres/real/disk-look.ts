@@ -5,7 +5,7 @@ import type { Ms } from "../../base/units.ts";
 import { answeringServer, type DataObservation, type ServerObservation } from "../../cluster/observation.ts";
 import type { Context } from "./context.ts";
 import { observeData } from "./data-directory.ts";
-import { keptForks } from "./forks.ts";
+import { keptFolders } from "./forks.ts";
 import type { StorageSide } from "./storage-side.ts";
 
 /** What others do on the disk (an operator who removes a fork), and a disk that hangs, is noticed after that: some three looks of a peer at rest. */
@@ -49,7 +49,7 @@ export class DiskLook {
       // A disk that fails to be read for a moment says nothing new about what lies on it.
       known?.kind === "present" && server.kind !== "stopped" ? known : unreadable(explainError(error)),
     );
-    const folders = await keptForks(this.#context.places).catch((): string[] => []);
+    const folders = await keptFolders(this.#context.places).catch((): string[] => []);
     return { data, forks: [...folders, ...((await this.#storageSide?.forks()) ?? [])] };
   }
 
