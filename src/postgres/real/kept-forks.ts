@@ -64,7 +64,7 @@ export class KeptForks implements Forks {
 
   async drop(name: string): Promise<void> {
     const fork = await this.#find(name);
-    if (await isSwapping({ places: this.#places }))
+    if (await isSwapping(this.#places))
       throw forkError(
         "PG_FORK_IN_USE",
         "the peer is putting a dataset in its place just now",

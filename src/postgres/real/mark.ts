@@ -26,7 +26,7 @@ export class MarkFile {
 
   /** undefined: no mark. One that can't be read is no blank database: guessing there could throw data away. */
   async read(): Promise<DataMark | "malformed" | undefined> {
-    const text = (await readIfThere(this.#places.rewindJournal)) ?? (await readIfThere(this.#path));
+    const text = (await readIfThere(this.#places.protectedMark)) ?? (await readIfThere(this.#path));
     return text === undefined ? undefined : (parseMark(text) ?? "malformed");
   }
 
@@ -36,8 +36,8 @@ export class MarkFile {
       const before = await this.read();
       const after = change(before === "malformed" ? undefined : before);
       if (after === before) return;
-      const protectedNow = (await readIfThere(this.#places.rewindJournal)) !== undefined;
-      await writeDurably(protectedNow ? this.#places.rewindJournal : this.#path, formatMark(after));
+      const protectedNow = (await readIfThere(this.#places.protectedMark)) !== undefined;
+      await writeDurably(protectedNow ? this.#places.protectedMark : this.#path, formatMark(after));
     });
   }
 
@@ -49,12 +49,12 @@ export class MarkFile {
     });
   }
 
-  /** From here on the mark that holds stands beside the data directory: pg_rewind overwrites the one inside with the source's. */
+  /** From here on the mark that holds stands beside the data directory: pg_rewind overwrites the one inside with the source's, and a swap moves it away. */
   protect(): Promise<void> {
     return this.#inTurn(async () => {
       const mark = await this.read();
       if (mark === undefined || mark === "malformed") throw markMissing(this.#places);
-      await writeDurably(this.#places.rewindJournal, formatMark({ ...mark, incomplete: true }));
+      await writeDurably(this.#places.protectedMark, formatMark({ ...mark, incomplete: true }));
     });
   }
 
@@ -64,7 +64,7 @@ export class MarkFile {
       const mark = await this.read();
       if (mark === undefined || mark === "malformed") throw markMissing(this.#places);
       await writeDurably(this.#path, formatMark({ ...mark, incomplete }));
-      await removeDurably(this.#places.rewindJournal);
+      await removeDurably(this.#places.protectedMark);
     });
   }
 
