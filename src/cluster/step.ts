@@ -51,7 +51,7 @@ export const SOON_MS: Ms = 50;
 /** Without any event. */
 export const IDLE_MS: Ms = 1000;
 
-/** A failed action is tried again after this long, doubled with each failure in a row, up to the second figure. */
+/** A failed action is tried again after this long, doubled with each failure in a row, up to the second figure: a server that fails to start for an hour is tried every ten seconds. */
 const RETRY_MS: Ms = 200;
 const RETRY_MAX_MS: Ms = 10_000;
 /** So many failures in a row are not a passing trouble: an operator is asked. */

@@ -139,6 +139,7 @@ async function present(places: Places, names: readonly string[], mark: DataMark 
     kind: "present",
     mark,
     systemIdentifier: control.systemIdentifier,
+    // A backup that was never started still bears the state of its source.
     controlState: names.includes("backup_label") ? "recovery" : controlState(control),
     lineage: await readLineage(places.dataDir, newestTimeline(control)),
     checkpoint: control.checkpoint,
@@ -146,7 +147,6 @@ async function present(places: Places, names: readonly string[], mark: DataMark 
   };
 }
 
-/** A backup that was never started (backup_label) still bears the state of its source; hence not from here. */
 function controlState({ state }: ControlFile): "production" | "shutdown" | "recovery" | "other" {
   switch (state) {
     case "in production":
