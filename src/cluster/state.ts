@@ -1,5 +1,6 @@
 // The state document: who is what in the shard. One JSON object in the store; names and fields of Manatee 2, with ours beside them (codec.ts).
 
+import type { JsonObject } from "../base/json.ts";
 import type { Lsn, Timeline } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 
@@ -25,8 +26,6 @@ export interface PeerEntry extends PeerAddress {
   /** Fields unknown to this version, carried along. */
   readonly extra: JsonObject;
 }
-
-export type JsonObject = Readonly<Record<string, unknown>>;
 
 export interface Freeze {
   readonly date: string | undefined;

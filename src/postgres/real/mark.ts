@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
+import { isObject, parseJson } from "../../base/json.ts";
 import { formatPoint, parsePoint } from "../../base/lineage.ts";
 import type { DataMark } from "../../cluster/observation.ts";
 import { readIfThere, removeDurably, writeDurably } from "./durable.ts";
@@ -100,13 +101,8 @@ export function formatMark(mark: DataMark): string {
 }
 
 export function parseMark(text: string): DataMark | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  if (!isRecord(value)) return undefined;
+  const value = parseJson(text);
+  if (!isObject(value)) return undefined;
   const { shard, incarnation, claim, founding, adopted, incomplete, source, leaving, lastDocument } = value;
   if (typeof shard !== "string" || typeof incarnation !== "string") return undefined;
   if (typeof founding !== "boolean" || typeof incomplete !== "boolean") return undefined;
@@ -129,20 +125,16 @@ export function parseMark(text: string): DataMark | undefined {
 }
 
 function parseClaim(value: unknown): { version: number } | null {
-  return isRecord(value) && typeof value["version"] === "number" ? { version: value["version"] } : null;
+  return isObject(value) && typeof value["version"] === "number" ? { version: value["version"] } : null;
 }
 
 function parseLeaving(value: unknown): DataMark["leaving"] | null {
-  if (!isRecord(value) || typeof value["fork"] !== "string" || typeof value["end"] !== "string") return null;
+  if (!isObject(value) || typeof value["fork"] !== "string" || typeof value["end"] !== "string") return null;
   const end = parsePoint(value["end"]);
   return end ? { fork: value["fork"], end } : null;
 }
 
 function parseDocument(value: unknown): { version: number; json: string } | null {
-  if (!isRecord(value) || typeof value["version"] !== "number" || typeof value["json"] !== "string") return null;
+  if (!isObject(value) || typeof value["version"] !== "number" || typeof value["json"] !== "string") return null;
   return { version: value["version"], json: value["json"] };
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
