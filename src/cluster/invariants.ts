@@ -1,5 +1,5 @@
 // What must hold of a state, and of the step from one state to the next. One set of functions with three users: the check before
-// each write (a violation there is never sent), the simulator, and `verify`. They say what a document may be, not when to write it.
+// each write (a violation there is never sent), the simulator, and `verify` (of the state alone). They say what a document may be, not when to write it.
 
 import { utf8Length } from "../base/text.ts";
 import { formatLsn, HIGHEST_TIMELINE } from "../base/lsn.ts";
