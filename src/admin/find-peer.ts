@@ -1,8 +1,7 @@
 // Which peer of the document an operator means.
 
 import { ManateeError } from "../base/errors.ts";
-import { shortName } from "../cluster/health-facts.ts";
-import { membersOf, type PeerAddress, type PeerEntry, type ShardState } from "../cluster/state.ts";
+import { membersOf, type PeerAddress, type PeerEntry, type ShardState, shortName } from "../cluster/state.ts";
 import { nearest } from "../config/suggest.ts";
 
 /** By the whole name, the first eight characters of it, or the id; or by address. */

@@ -1,8 +1,7 @@
 // The history as a table, and what each entry changed, in words.
 
 import { isoTime } from "../base/text.ts";
-import { shortName } from "../cluster/health-facts.ts";
-import type { PeerEntry, ShardState } from "../cluster/state.ts";
+import { type PeerEntry, type ShardState, shortName } from "../cluster/state.ts";
 import type { HistoryEntry } from "../shard/port.ts";
 import type { Column } from "./table.ts";
 

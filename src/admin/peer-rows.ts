@@ -1,8 +1,7 @@
 // The rows and columns of `peers` and `pg-status`: names, labels and widths are the original's.
 
 import { downstreamOf, rowOf } from "../cluster/health-peer.ts";
-import { shortName } from "../cluster/health-facts.ts";
-import { membersOf, type PeerEntry, type Role, roleOf, type ShardState } from "../cluster/state.ts";
+import { membersOf, type PeerEntry, type Role, roleOf, type ShardState, shortName } from "../cluster/state.ts";
 import { formatTags } from "../cluster/tags.ts";
 import type { AskedPeer, Picture } from "./picture.ts";
 import type { Column } from "./table.ts";

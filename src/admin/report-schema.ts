@@ -1,6 +1,7 @@
 // A sitter's report as it comes over the wire. Sitters of other versions may say less, or more: what is missing is null, what is unknown is left out.
 
 import * as z from "zod";
+import { parseJson } from "../base/json.ts";
 import type { JournalEntry, PeerReport } from "../status/report.ts";
 
 const maybeText = z.string().nullable().catch(null);
@@ -61,13 +62,7 @@ const report = z.object({
 
 /** undefined: not a report of a sitter of ours. */
 export function parsePeerReport(body: string): PeerReport | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(body);
-  } catch {
-    return undefined;
-  }
-  const parsed = report.safeParse(json);
+  const parsed = report.safeParse(parseJson(body));
   if (!parsed.success) return undefined;
   const { lastDocument, ...rest } = parsed.data;
   return { ...rest, ...(lastDocument === undefined ? {} : { lastDocument }) };

@@ -4,9 +4,8 @@
 import { ManateeError } from "../base/errors.ts";
 import { formatLineage } from "../base/lineage.ts";
 import { decodeState, encodeState, generationIn } from "../cluster/codec.ts";
-import { shortName } from "../cluster/health-facts.ts";
 import { checkTransition } from "../cluster/invariants.ts";
-import { chainOf, roleOf, type ShardState } from "../cluster/state.ts";
+import { chainOf, roleOf, type ShardState, shortName } from "../cluster/state.ts";
 import type { HistoryEntry } from "../shard/port.ts";
 import { broken, confirm } from "./change.ts";
 import { type ChangeCommandOptions, changeOptions } from "./change-options.ts";

@@ -2,8 +2,8 @@
 
 import { explainError } from "../base/errors.ts";
 import type { SnapshotList } from "../backup/wire.ts";
-import { type Finding, shortName } from "../cluster/health-facts.ts";
-import type { PeerAddress } from "../cluster/state.ts";
+import type { Finding } from "../cluster/health-facts.ts";
+import { type PeerAddress, shortName } from "../cluster/state.ts";
 import { isGood } from "../snapshots/choice.ts";
 import { refusalOf, verdictOf } from "../snapshots/facts.ts";
 import type { PeerBackups } from "./context.ts";

@@ -3,8 +3,7 @@
 import { formatLsn } from "../base/lsn.ts";
 import { isoTime } from "../base/text.ts";
 import type { SnapshotEntry } from "../backup/wire.ts";
-import { shortName } from "../cluster/health-facts.ts";
-import type { PeerAddress, Role } from "../cluster/state.ts";
+import { type PeerAddress, type Role, shortName } from "../cluster/state.ts";
 import { decodeFacts, refusalOf, verdictOf } from "../snapshots/facts.ts";
 import type { Column } from "./table.ts";
 

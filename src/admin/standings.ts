@@ -2,7 +2,7 @@
 
 import { formatLineage, type Lineage, parseLineage } from "../base/lineage.ts";
 import { type Lsn, parseLsn } from "../base/lsn.ts";
-import { shortName } from "../cluster/health-facts.ts";
+import { shortName } from "../cluster/state.ts";
 import type { AskedPeer, Picture } from "./picture.ts";
 import type { Column } from "./table.ts";
 

@@ -2,6 +2,7 @@
 
 import { ManateeError } from "../base/errors.ts";
 import type { Ms } from "../base/units.ts";
+import { pause } from "../world/waiting.ts";
 import type { ShardAccess } from "./connect.ts";
 import type { AdminContext } from "./context.ts";
 import { type Picture, takePicture } from "./picture.ts";
@@ -65,7 +66,7 @@ function nextLook({ context, shard }: ShardAccess): Promise<void> {
 }
 
 export function sleep({ world }: AdminContext, forMs: Ms): Promise<void> {
-  return new Promise((resolve) => void world.timers.after(forMs, resolve));
+  return pause(world.timers, forMs);
 }
 
 function notReached(message: string, hint: string): ManateeError {

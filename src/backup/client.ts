@@ -3,12 +3,13 @@
 
 import type * as z from "zod";
 import { ManateeError } from "../base/errors.ts";
+import { parseJson } from "../base/json.ts";
 import type { Ms } from "../base/units.ts";
 import type { PeerCredential } from "../peers/credential.ts";
 import type { Clock, Crypto, HttpStream, Timers, TlsTrust, Transport } from "../world/port.ts";
+import { demandWithin } from "../world/waiting.ts";
 import { jsonOf, readFrames } from "./frames.ts";
 import { leftMsOf, type TransferProgress } from "./progress.ts";
-import { demandWithin } from "./demand-within.ts";
 import {
   beginSchema,
   endSchema,
@@ -259,14 +260,6 @@ function endingWith(theirs: AbortSignal): { signal: AbortSignal; end: () => void
       ours.abort();
     },
   };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The server's own reason, as it would be thrown there. */

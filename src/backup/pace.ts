@@ -2,6 +2,7 @@
 
 import type { Bytes, Ms } from "../base/units.ts";
 import type { Clock, Timers } from "../world/port.ts";
+import { pause } from "../world/waiting.ts";
 
 /** Waits shorter than this are saved up: a timer is no more exact than that. */
 const WAIT_MIN_MS: Ms = 10;
@@ -19,6 +20,6 @@ export function paceOf(bytesPerSecond: number | undefined, { clock, timers }: { 
     // Time in which nothing was sent is gone: no burst makes up for it.
     dueMs = Math.max(dueMs, now) + (bytes / bytesPerSecond) * 1000;
     const waitMs = dueMs - now;
-    if (waitMs >= WAIT_MIN_MS) await new Promise<void>((resolve) => void timers.after(waitMs, resolve));
+    if (waitMs >= WAIT_MIN_MS) await pause(timers, waitMs);
   };
 }

@@ -6,6 +6,7 @@ import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type * as z from "zod";
 import { ManateeError } from "../base/errors.ts";
+import { parseJson } from "../base/json.ts";
 import type { Ms } from "../base/units.ts";
 import type { PeerCheck } from "../peers/credential.ts";
 import type { Capabilities, DatasetName, Snapshot, Storage } from "../storage/port.ts";
@@ -219,14 +220,6 @@ function clientOf(c: Context): string {
 /** undefined: called without a server. */
 function connectionOf(c: Context): HttpBindings | undefined {
   return (c.env as HttpBindings | undefined)?.outgoing ? (c.env as HttpBindings) : undefined;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function badRequest(message: string): ManateeError {

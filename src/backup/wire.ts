@@ -111,7 +111,6 @@ export const STREAM_PROTOCOL = "manatee-stream";
 export const PATHS = {
   snapshots: "/snapshots",
   stream: (name: string) => `/snapshots/${encodeURIComponent(name)}/stream`,
-  push: "/backup/",
   job: (uuid: string) => `/backup/${uuid}`,
 } as const;
 

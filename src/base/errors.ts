@@ -36,3 +36,12 @@ export function explainError(error: unknown): string {
     parts.push(e instanceof Error ? e.message : typeof e === "string" ? e : JSON.stringify(e));
   return parts.join(": ");
 }
+
+/** How a failure is logged: as an `error` where an operator must act, with its code and hint where it has them. */
+export function howToLog(error: unknown): {
+  readonly level: "warn" | "error";
+  readonly known: { readonly code?: string; readonly hint?: string };
+} {
+  if (!(error instanceof ManateeError)) return { level: "warn", known: {} };
+  return { level: error.remedy === "operator" ? "error" : "warn", known: { code: error.code, hint: error.hint } };
+}

@@ -8,6 +8,8 @@ export type Lsn = bigint & { readonly [lsnBrand]: true };
 /** A PostgreSQL timeline number, 1 or more. */
 export type Timeline = number;
 
+export const HIGHEST_TIMELINE: Timeline = 0x7fff_ffff;
+
 export const ZERO_LSN = 0n as Lsn;
 export const HIGHEST_LSN = 0xffff_ffff_ffff_ffffn as Lsn;
 

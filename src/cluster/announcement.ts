@@ -1,12 +1,13 @@
 // What stands in a peer's election node: its name `ID-SEQUENCE`, its addresses as the original's clients read them, and beside
 // them what the peer says of itself. Whatever stands there, reading it never throws: others' mistakes must not stop this peer.
 
+import { isObject, parseJson } from "../base/json.ts";
 import { formatLineage, parseLineage } from "../base/lineage.ts";
 import { formatLsn, parseLsn } from "../base/lsn.ts";
 import { parsePeerId, type PeerId } from "../base/peer-id.ts";
-import { isInteger, isObject, isThere } from "./codec.ts";
+import { isInteger, isThere } from "./codec.ts";
 import type { Announcement, ElectionEntry } from "./observation.ts";
-import type { JsonObject, PeerAddress } from "./state.ts";
+import type { PeerAddress } from "./state.ts";
 import { NO_TAGS, type Tags } from "./tags.ts";
 
 const DATA: readonly string[] = ["none", "marked", "foreign"] satisfies Announcement["data"][];
@@ -101,7 +102,8 @@ export function decodeElectionEntry({ name, text }: { name: string; text: string
   const parsed = parseElectionName(name);
   const parts = parsed && parsePeerId(parsed.id);
   if (!parsed || !parts) return undefined;
-  const json = parseJson(text);
+  const document = parseJson(text);
+  const json = isObject(document) ? document : undefined;
   const field = (key: string, otherwise: string): string => {
     const value = json?.[key];
     return typeof value === "string" && value !== "" ? value : otherwise;
@@ -160,13 +162,4 @@ function tagsOf(value: unknown): Tags | undefined {
     priority: typeof priority === "number" && Number.isSafeInteger(priority) ? priority : NO_TAGS.priority,
     zone: typeof zone === "string" && zone !== "" ? zone : undefined,
   };
-}
-
-function parseJson(text: string): JsonObject | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
 }

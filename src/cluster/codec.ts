@@ -1,12 +1,11 @@
 // The state document as JSON: Manatee 2's names and fields, with ours beside them. Reading never throws: whatever stands in the
 // store becomes a state or a typed reason why it is none. This file knows the form only; what a state may say is invariants.ts.
 
-import { formatLsn, parseLsn, type Timeline } from "../base/lsn.ts";
+import { isObject, type JsonObject, parseJson } from "../base/json.ts";
+import { formatLsn, HIGHEST_TIMELINE, parseLsn, type Timeline } from "../base/lsn.ts";
 import { parsePeerId } from "../base/peer-id.ts";
-import { HIGHEST_TIMELINE } from "./observation.ts";
 import {
   type Freeze,
-  type JsonObject,
   KNOWN_FEATURES,
   membersOf,
   type PeerEntry,
@@ -131,12 +130,8 @@ export function writerOf(state: ShardState, version: number): { readonly by: str
 // --- reading
 
 function documentOf(json: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    throw malformed("it is no JSON");
-  }
+  const value = parseJson(json);
+  if (value === undefined) throw malformed("it is no JSON");
   if (!isObject(value)) throw malformed("it is no JSON object");
   if (isDeeperThan(value, NESTING_MAX)) throw malformed(`it is nested deeper than ${NESTING_MAX}`);
   return value;
@@ -347,18 +342,11 @@ function encodePromote({ id, role, asyncIndex, generation, expireTime }: Promote
 
 function encodeMalformedPromote(text: string | undefined): unknown {
   if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
+  const value = parseJson(text);
+  return value === undefined ? text : value;
 }
 
 // --- JSON
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** null counts as absent, as it does for the original's programs. */
 export function isThere(value: unknown): boolean {
@@ -385,10 +373,6 @@ function isDeeperThan(value: unknown, limit: number): boolean {
 
 /** The generation of a document, also of one that can't be used otherwise; 0: it names none. */
 export function generationIn(json: string): number {
-  try {
-    const value: unknown = JSON.parse(json);
-    return isObject(value) && isInteger(value["generation"], 0) ? value["generation"] : 0;
-  } catch {
-    return 0;
-  }
+  const value = parseJson(json);
+  return isObject(value) && isInteger(value["generation"], 0) ? value["generation"] : 0;
 }

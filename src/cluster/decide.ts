@@ -7,7 +7,9 @@ import { generationIn } from "./codec.ts";
 import { type Decision, type Memory, NO_WAITS } from "./decision.ts";
 import { requiredStandbys, strayWalsender, syncQualified } from "./desired-postgres.ts";
 import {
+  answeringServer,
   isFounding,
+  markOf,
   type Announcement,
   type Observation,
   type PrimaryServer,
@@ -35,7 +37,7 @@ export function decide(obs: Observation, before: Memory): Decision {
     waitingOn: step.waitingOn,
     operator: step.operator,
     announce: connected(obs) ? announcementOf(obs, after, scene && { ...scene, memory: after }) : undefined,
-    settings: running(obs) ? step.settings : undefined,
+    settings: answeringServer(obs.postgres.server) && step.settings,
     action: step.action,
     cancelJob: step.cancelJob ?? false,
     memory: after,
@@ -45,16 +47,14 @@ export function decide(obs: Observation, before: Memory): Decision {
 
 function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined): Step {
   const { shard } = obs.store;
-  if (shard.kind === "unread") {
-    const isolated = closeUnread(obs, memory);
-    if (isolated) return isolated;
-  }
   if (shard.kind === "unread")
-    return {
-      rule: "Z1",
-      because: "the state was not read since this sitter started",
-      waitingOn: "the coordination store",
-    };
+    return (
+      closeUnread(obs, memory) ?? {
+        rule: "Z1",
+        because: "the state was not read since this sitter started",
+        waitingOn: "the coordination store",
+      }
+    );
   if (shard.kind === "unreadable")
     return {
       rule: "Z1",
@@ -62,7 +62,7 @@ function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined):
       waitingOn: "an operator",
       operator: shard.hint,
     };
-  if (shard.kind === "absent" || !scene) return decideWithoutState(obs, memory);
+  if (!scene) return decideWithoutState(obs, memory);
   const seen = generationSeen(obs);
   if (seen > scene.state.generation)
     return {
@@ -76,7 +76,7 @@ function chooseStep(obs: Observation, memory: Memory, scene: Scene | undefined):
 
 /** Of the last document that this peer saw, as its data's mark keeps it. */
 function generationSeen({ postgres: { data } }: Observation): number {
-  const last = data.kind === "present" ? data.mark?.lastDocument : undefined;
+  const last = markOf(data)?.lastDocument;
   return last === undefined ? 0 : generationIn(last.json);
 }
 
@@ -98,10 +98,6 @@ function sceneOf(obs: Observation, memory: Memory): Scene | undefined {
     role: roleOf(shard.state, obs.self.id),
     me: obs.self.id,
   };
-}
-
-function running(obs: Observation): boolean {
-  return obs.postgres.server.kind === "primary" || obs.postgres.server.kind === "standby";
 }
 
 /** Brings memory up to date with what is observed: what was waited for and has come is forgotten. */
@@ -205,7 +201,7 @@ function noticeStandby(obs: Observation, memory: Memory, server: StandbyServer):
 /** What this peer's election node should say. */
 function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefined): Announcement {
   const { data, server, job } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   // Data that is only being founded is nobody's: whoever founds the shard instead must not name it.
   const founding = isFounding(mark, scene?.state);
   const usable = mark !== undefined && !mark.incomplete && !founding;
@@ -237,7 +233,7 @@ function announcementOf(obs: Observation, memory: Memory, scene: Scene | undefin
       primary && scene
         ? { generation: scene.state.generation, lineage: { past: server.wal.past, timeline: server.wal.timeline } }
         : undefined,
-    handover: (scene && (handoverOf(scene) as Announcement["handover"])) ?? undefined,
+    handover: scene && handoverOf(scene),
     abdicates: memory.abdicating && !memory.abdicating.over ? memory.abdicating.generation : undefined,
     callsFor: scene && primary ? calledFor(scene) : undefined,
     standing: scene ? standingOf(scene) : undefined,

@@ -2,7 +2,7 @@
 
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
-import { candidateOf, connected } from "./step.ts";
+import { electionEntryOf, connected } from "./step.ts";
 import type { Observation } from "./observation.ts";
 import type { PeerEntry, ShardState } from "./state.ts";
 
@@ -68,7 +68,7 @@ export function receivesFrom(obs: Observation, peer: { readonly id: PeerId }): b
 
 /** The table of D1. `entry` is the peer as the state names it; `flow` is what this peer's own PostgreSQL shows of it. */
 export function judgeGone(obs: Observation, state: ShardState, entry: PeerEntry, flow: Flow): Verdict {
-  const found = candidateOf(obs, entry.id);
+  const found = electionEntryOf(obs, entry.id);
   const announced = found?.announcement;
   if (!connected(obs)) return { gone: false, because: "can't be judged while the store is out of reach" };
   if (found && announced?.incarnation !== entry.incarnation)

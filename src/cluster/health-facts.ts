@@ -3,7 +3,6 @@
 import type { PeerId } from "../base/peer-id.ts";
 import type { RuleName } from "./decision.ts";
 import type { ElectionEntry, ShardView } from "./observation.ts";
-import type { PeerAddress } from "./state.ts";
 
 /**
  * `error`: service is affected, or soon would be without the promise being kept. `warning`: service is there, somebody should
@@ -74,6 +73,7 @@ export interface HealthFacts {
 
 /** A standby further behind than that is worth a warning. */
 export const LAG_SECONDS_MAX = 60;
+
 export function finding(
   severity: Severity,
   message: string,
@@ -81,9 +81,4 @@ export function finding(
   more: { rule?: RuleName; peer?: PeerId } = {},
 ): Finding {
   return { severity, rule: more.rule, peer: more.peer, message, remedy };
-}
-
-/** How people call a peer: the first eight characters of its zoneId. */
-export function shortName(peer: Pick<PeerAddress, "zoneId">): string {
-  return peer.zoneId.slice(0, 8);
 }

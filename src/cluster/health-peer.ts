@@ -7,9 +7,8 @@ import {
   LAG_SECONDS_MAX,
   type PeerFacts,
   type ReportedFacts,
-  shortName,
 } from "./health-facts.ts";
-import { chainOf, type PeerEntry, type Role, roleOf, type ShardState } from "./state.ts";
+import { chainOf, type PeerEntry, type Role, roleOf, type ShardState, shortName } from "./state.ts";
 
 interface Subject {
   readonly facts: HealthFacts;

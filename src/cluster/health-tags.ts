@@ -1,7 +1,7 @@
 // The part of the verdict that looks at the operators' tags: what they keep from happening, and where they could not be heeded.
 
-import { type Finding, finding, type HealthFacts, shortName } from "./health-facts.ts";
-import { chainOf, type PeerEntry, type ShardState } from "./state.ts";
+import { type Finding, finding, type HealthFacts } from "./health-facts.ts";
+import { chainOf, type PeerEntry, type ShardState, shortName } from "./state.ts";
 import { lastResort, NO_TAGS, type Tags } from "./tags.ts";
 
 export function checkTags({ election }: HealthFacts, state: ShardState, found: Finding[]): void {

@@ -3,12 +3,12 @@
 
 import { formatLsn } from "../base/lsn.ts";
 import { isOriginals } from "./codec.ts";
-import { type Finding, finding, type HealthFacts, type Severity, shortName } from "./health-facts.ts";
+import { type Finding, finding, type HealthFacts, type Severity } from "./health-facts.ts";
 import { checkPeer } from "./health-peer.ts";
 import { checkTags } from "./health-tags.ts";
 import { checkState } from "./invariants.ts";
 import type { ElectionEntry } from "./observation.ts";
-import { entryOf, membersOf, type ShardState } from "./state.ts";
+import { entryOf, membersOf, type ShardState, shortName } from "./state.ts";
 
 /** ZooKeeper answers with at most 1 MB: about 30,000 names. */
 const HISTORY_ENTRIES_MAX = 10_000;

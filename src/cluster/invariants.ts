@@ -1,12 +1,20 @@
 // What must hold of a state, and of the step from one state to the next. One set of functions with three users: the check before
-// each write (a violation there is never sent), the simulator, and `verify`. They say what a document may be, not when to write it.
+// each write (a violation there is never sent), the simulator, and `verify` (of the state alone). They say what a document may be, not when to write it.
 
 import { utf8Length } from "../base/text.ts";
-import { formatLsn } from "../base/lsn.ts";
+import { formatLsn, HIGHEST_TIMELINE } from "../base/lsn.ts";
 import { parsePeerId } from "../base/peer-id.ts";
 import { isOriginals } from "./codec.ts";
-import { HIGHEST_TIMELINE } from "./observation.ts";
-import { chainOf, entryOf, isFrozen, membersOf, NAME_BYTES_MAX, type PeerEntry, type ShardState } from "./state.ts";
+import {
+  chainOf,
+  entryOf,
+  isFrozen,
+  membersOf,
+  NAME_BYTES_MAX,
+  type PeerEntry,
+  type ShardState,
+  shortName,
+} from "./state.ts";
 
 /** `rule` names the invariant (a word for people and tests, not a protocol rule); `message` is for an operator. */
 export interface Violation {
@@ -21,9 +29,6 @@ export interface TransitionContext {
    */
   readonly kind: "agent" | "operator" | "forced" | "restore";
 }
-
-/** The original's tools show (and address) a peer by so many characters of its zoneId. */
-const ZONE_ID_SHOWN = 8;
 
 export function checkState(state: ShardState): readonly Violation[] {
   const found: Violation[] = [];
@@ -88,7 +93,7 @@ function checkNames(state: ShardState, must: Must): void {
   }
   for (const url of duplicates(members.map((peer) => peer.pgUrl.toLowerCase())))
     must("unique-pg-url", false, () => `several peers have the pgUrl ${url}`);
-  for (const zone of duplicates(members.map((peer) => peer.zoneId.slice(0, ZONE_ID_SHOWN))))
+  for (const zone of duplicates(members.map(shortName)))
     must("unique-zone-id", false, () => `several peers have a zoneId that begins with ${zone}`);
 }
 

@@ -1,10 +1,10 @@
 // What a peer knows at one moment: everything `decide` may look at. Plain data; who fills it in, and how, is the sitter's business.
 
 import type { Lineage, Wal, WalPoint } from "../base/lineage.ts";
-import type { Lsn, Timeline } from "../base/lsn.ts";
+import type { Lsn } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
-import type { Incarnation, PeerAddress, ShardState } from "./state.ts";
+import { type Incarnation, membersOf, type PeerAddress, type ShardState } from "./state.ts";
 import type { Tags } from "./tags.ts";
 
 export interface Observation {
@@ -201,6 +201,11 @@ export interface DataMark {
   readonly lastDocument: { readonly version: number; readonly json: string } | undefined;
 }
 
+/** undefined: no data, or data without a mark that can be read. */
+export function markOf(data: DataObservation): DataMark | undefined {
+  return data.kind === "none" ? undefined : data.mark;
+}
+
 /**
  * Whether this is data made by initdb for generation 1, which no document names: nothing was ever acknowledged on it. Once a document has named it,
  * it is data like any other, whatever the mark says.
@@ -208,10 +213,7 @@ export interface DataMark {
 export function isFounding(mark: DataMark | undefined, state: ShardState | undefined): boolean {
   if (!mark?.founding) return false;
   if (mark.lastDocument?.json.includes(mark.incarnation)) return false;
-  return !(
-    state &&
-    [state.primary, state.sync, ...state.async, ...state.deposed].some((peer) => peer?.incarnation === mark.incarnation)
-  );
+  return !(state && membersOf(state).some((peer) => peer.incarnation === mark.incarnation));
 }
 
 export type ServerObservation =
@@ -223,6 +225,16 @@ export type ServerObservation =
   | { readonly kind: "unresponsive"; readonly since: Ms; readonly reason: string }
   | PrimaryServer
   | StandbyServer;
+
+/** The server, where it answers; undefined: none does. */
+export function answeringServer(server: ServerObservation): PrimaryServer | StandbyServer | undefined {
+  return server.kind === "primary" || server.kind === "standby" ? server : undefined;
+}
+
+/** Whether it answers, and can go on: what a sitter tells the others of its PostgreSQL. */
+export function isHealthy(server: ServerObservation): boolean {
+  return server.kind === "standby" || (server.kind === "primary" && server.cannotGoOn === undefined);
+}
 
 export interface PrimaryServer {
   readonly kind: "primary";
@@ -306,5 +318,3 @@ export interface PostgresSettings {
 
 /** A name that no standby bears: a server that waits for it acknowledges nothing. */
 export const NOBODY = "manatee-nobody";
-
-export const HIGHEST_TIMELINE: Timeline = 0x7fff_ffff;

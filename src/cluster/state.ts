@@ -1,5 +1,6 @@
 // The state document: who is what in the shard. One JSON object in the store; names and fields of Manatee 2, with ours beside them (codec.ts).
 
+import type { JsonObject } from "../base/json.ts";
 import type { Lsn, Timeline } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 
@@ -25,8 +26,6 @@ export interface PeerEntry extends PeerAddress {
   /** Fields unknown to this version, carried along. */
   readonly extra: JsonObject;
 }
-
-export type JsonObject = Readonly<Record<string, unknown>>;
 
 export interface Freeze {
   readonly date: string | undefined;
@@ -93,6 +92,11 @@ export function roleOf(state: ShardState, id: PeerId): Role {
 
 export function addressOf({ id, zoneId, ip, pgUrl, backupUrl }: PeerAddress): PeerAddress {
   return { id, zoneId, ip, pgUrl, backupUrl };
+}
+
+/** How people, and the original's tools, call a peer: the first eight characters of its zoneId. */
+export function shortName({ zoneId }: Pick<PeerAddress, "zoneId">): string {
+  return zoneId.slice(0, 8);
 }
 
 export function entryOf(state: ShardState, id: PeerId): PeerEntry | undefined {

@@ -10,7 +10,7 @@ import type {
   StandbyServer,
   Walsender,
 } from "./observation.ts";
-import type { PeerAddress, PeerEntry, Role, ShardState } from "./state.ts";
+import { addressOf, type PeerAddress, type PeerEntry, type Role, type ShardState } from "./state.ts";
 import type { PeerId } from "../base/peer-id.ts";
 
 /** An observation in which the state document is known. */
@@ -51,7 +51,7 @@ export const SOON_MS: Ms = 50;
 /** Without any event. */
 export const IDLE_MS: Ms = 1000;
 
-/** A failed action is tried again after this long, doubled with each failure in a row, up to the second figure. */
+/** A failed action is tried again after this long, doubled with each failure in a row, up to the second figure: a server that fails to start for an hour is tried every ten seconds. */
 const RETRY_MS: Ms = 200;
 const RETRY_MAX_MS: Ms = 10_000;
 /** So many failures in a row are not a passing trouble: an operator is asked. */
@@ -77,13 +77,13 @@ export function connected(obs: Observation): boolean {
 }
 
 /** The newest election node of that peer. */
-export function candidateOf(obs: Observation, id: PeerId): ElectionEntry | undefined {
+export function electionEntryOf(obs: Observation, id: PeerId): ElectionEntry | undefined {
   return obs.store.election.find((entry) => entry.peer.id === id);
 }
 
 /** Whether that peer is in the election under the incarnation that the entry names. */
 export function presentAs(obs: Observation, entry: PeerEntry): boolean {
-  const found = candidateOf(obs, entry.id)?.announcement;
+  const found = electionEntryOf(obs, entry.id)?.announcement;
   return found !== undefined && entry.incarnation !== undefined && found.incarnation === entry.incarnation;
 }
 
@@ -125,8 +125,7 @@ export function waited(
 }
 
 export function entryFrom(peer: PeerAddress, incarnation: string | undefined, known?: PeerEntry): PeerEntry {
-  const { id, zoneId, ip, pgUrl, backupUrl } = peer;
-  return { id, zoneId, ip, pgUrl, backupUrl, incarnation, extra: known?.extra ?? {} };
+  return { ...addressOf(peer), incarnation, extra: known?.extra ?? {} };
 }
 
 /**
@@ -188,13 +187,12 @@ export function isOutcomeLost({ memory, obs }: Scene): boolean {
 export function fenceStep(
   scene: Scene,
   because: string,
-  change: Partial<ShardState> = {},
-  settings?: PostgresSettings,
+  { settings, change = {} }: { settings?: PostgresSettings; change?: Partial<ShardState> } = {},
 ): Step {
   return writeStep(
     scene,
     "FENCE",
     { ...scene.state, ...change },
-    { rule: "FENCE", because, ...(settings ? { settings } : {}) },
+    { rule: "FENCE", because, ...(settings && { settings }) },
   );
 }

@@ -11,6 +11,7 @@ import { peerCheck } from "../peers/credential.ts";
 import { secretIn } from "../peers/secret-file.ts";
 import type { Storage } from "../storage/port.ts";
 import type { World } from "../world/port.ts";
+import { pause } from "../world/waiting.ts";
 import { realTransport } from "../world/real/transport.ts";
 import { listenBackup } from "./listen-backup.ts";
 
@@ -67,7 +68,7 @@ export async function runBackupServer(
         return await transfers.releaseStale();
       } catch (error) {
         log.warn("cannot see yet what a former run holds", { dataset, error: explainError(error) });
-        await new Promise<void>((resolve) => void timers.after(RELEASE_AGAIN_MS, resolve));
+        await pause(timers, RELEASE_AGAIN_MS);
       }
     }
   };

@@ -1,6 +1,7 @@
 // What is read out of a neighbour's report. Its sender may be of another version: only what is used here is demanded of it.
 
 import { z } from "zod";
+import { parseJson } from "../base/json.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
 
@@ -21,13 +22,7 @@ const schema = z.object({
 
 /** undefined: not a report of a sitter of ours (the original's has another shape). */
 export function parsePeerReport(body: string): NeighbourReport | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(body);
-  } catch {
-    return undefined;
-  }
-  const parsed = schema.safeParse(json);
+  const parsed = schema.safeParse(parseJson(body));
   if (!parsed.success) return undefined;
   const { id, run, postgres, silent } = parsed.data;
   return { id, run, postgresHealthy: postgres.healthy, silent };

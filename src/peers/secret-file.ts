@@ -3,11 +3,17 @@
 import { ManateeError } from "../base/errors.ts";
 import type { Files } from "../world/port.ts";
 
+/** undefined: it is not there yet, or holds nothing. */
+export async function readSecret(files: Files, path: string): Promise<string | undefined> {
+  const line = (await files.read(path))?.split("\n")[0]?.trim();
+  return line === "" ? undefined : line;
+}
+
 /** Read each time that it is asked for: the file is made at bootstrap, perhaps after whoever asks has started. Rejects: `PEER_NO_SECRET`, `FILE_UNREADABLE`. */
 export function secretIn(files: Files, path: string | undefined): () => Promise<string> {
   return async () => {
-    const secret = path === undefined ? undefined : (await files.read(path))?.split("\n")[0]?.trim();
-    if (secret) return secret;
+    const secret = path === undefined ? undefined : await readSecret(files, path);
+    if (secret !== undefined) return secret;
     throw new ManateeError({
       code: "PEER_NO_SECRET",
       message:

@@ -44,7 +44,6 @@ interface Channel {
   address: PeerAddress;
   readonly limit: SilenceLimit;
   live: PeerStream | undefined;
-  run: string | undefined;
   opening: boolean;
   failures: number;
   cancelRetry: () => void;
@@ -157,7 +156,6 @@ export class PeerStreams {
       address,
       limit: new SilenceLimit(this.#options.silence),
       live: undefined,
-      run: undefined,
       opening: false,
       failures: 0,
       cancelRetry: () => {},
@@ -240,7 +238,6 @@ export class PeerStreams {
       },
     });
     channel.live = live;
-    channel.run = run;
     channel.failures = 0;
     world.log.info("stream to peer is up", { peer, run, opened: side === "opener" ? "here" : "there" });
     const lines = new Lines();

@@ -7,8 +7,8 @@ import type { Ms } from "../base/units.ts";
 
 /** Raised when a message changes its meaning; fields may be added without that. */
 export const STREAM_VERSION = 1;
-/** With a hundred peers in each list a message stays below a quarter of it. */
-export const LINE_BYTES_MAX = 65_536;
+/** Characters. With a hundred peers in each list a message stays below a quarter of it. */
+export const LINE_LENGTH_MAX = 65_536;
 
 const id = z.string().min(1).max(100);
 const nonce = z.string().regex(/^[0-9a-f]{64}$/);
@@ -107,6 +107,6 @@ export class Lines {
   take(text: string): readonly string[] | undefined {
     const parts = (this.#rest + text).split("\n");
     this.#rest = parts.pop() ?? "";
-    return [...parts, this.#rest].some(({ length }) => length > LINE_BYTES_MAX) ? undefined : parts;
+    return [...parts, this.#rest].some(({ length }) => length > LINE_LENGTH_MAX) ? undefined : parts;
   }
 }

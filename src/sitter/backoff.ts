@@ -1,9 +1,10 @@
-// How long an action that failed is left alone. Keyed by the kind of action, so that one that fails holds back no other.
+// How long a call to PostgreSQL that failed is left alone. Keyed by the kind of action, so that one that fails holds back no other. Of a long
+// action, which fails after its call, the decision knows by the observation, and waits by itself (`attempt` in cluster/step.ts).
 
 import type { Ms } from "../base/units.ts";
 
 const FIRST_MS = 100;
-/** A server that fails to start for an hour is tried every five seconds, and is up five seconds after the cause is gone. */
+/** Settings that could not be applied for an hour are tried every five seconds, and hold five seconds after the cause is gone. */
 const LONGEST_MS = 5_000;
 
 export class Backoff {

@@ -2,7 +2,7 @@
 // next interval (D1: evidence makes failover quicker).
 
 import type { PeerId } from "../base/peer-id.ts";
-import type { Observation } from "../cluster/observation.ts";
+import { answeringServer, type Observation } from "../cluster/observation.ts";
 import { membersOf, NAME_BYTES_MAX, type PeerAddress } from "../cluster/state.ts";
 import { postgresAddress } from "../peers/address.ts";
 
@@ -32,7 +32,7 @@ export function doubtsAbout(before: Observation, now: Observation): readonly Pee
 
 function lostWalsenders(before: Observation, now: Observation): readonly string[] {
   const names = ({ postgres: { server } }: Observation) =>
-    server.kind === "primary" || server.kind === "standby" ? server.walsenders.map(({ name }) => name) : [];
+    answeringServer(server)?.walsenders.map(({ name }) => name) ?? [];
   const present = names(now);
   return names(before).filter((name) => !present.includes(name));
 }

@@ -1,7 +1,7 @@
 // Does what was decided: the announcement, the settings, then the one action. It holds no opinion of its own, but one: a state that
 // violates an invariant is never sent.
 
-import { explainError, ManateeError } from "../base/errors.ts";
+import { explainError, howToLog } from "../base/errors.ts";
 import { formatLsn, type Lsn } from "../base/lsn.ts";
 import { encodeState, generationIn } from "../cluster/codec.ts";
 import type { Action, Decision, PostgresAction, StoreAction } from "../cluster/decision.ts";
@@ -134,8 +134,7 @@ export class Executor {
     } catch (error) {
       if (isProgrammerError(error)) throw error;
       this.#backoff.failed(kind, clock.now());
-      const known = error instanceof ManateeError ? { code: error.code, hint: error.hint } : {};
-      const level = error instanceof ManateeError && error.remedy === "operator" ? "error" : "warn";
+      const { level, known } = howToLog(error);
       log[level]("action failed", { action: kind, ...fields, ...known, error: explainError(error) });
       return false;
     }

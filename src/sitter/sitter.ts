@@ -8,19 +8,20 @@ import type { Observation, PostgresObservation } from "../cluster/observation.ts
 import type { SitterConfig } from "../config/types.ts";
 import type { Coordination, Session } from "../coordination/port.ts";
 import { PeerWatch } from "../peers/peer-watch.ts";
+import { readSecret } from "../peers/secret-file.ts";
 import type { PostgresServer } from "../postgres/port.ts";
 import type { ShardStore } from "../shard/port.ts";
 import { buildReport } from "../status/build-report.ts";
 import type { JournalEntry, PeerReport, PostgresReport } from "../status/report.ts";
 import type { StatusSource } from "../status/service.ts";
 import type { ByteStream, World } from "../world/port.ts";
+import { pause, withLimit } from "../world/waiting.ts";
 import { Bell } from "./bell.ts";
 import { doubtsAbout, otherPeers } from "./doubts.ts";
 import { Executor } from "./execute.ts";
 import { Journal } from "./journal.ts";
 import { HistoryTrimmer } from "./history-trimmer.ts";
 import { checkIdentity } from "./identity.ts";
-import { pause, withLimit } from "./limit.ts";
 import { RebuildRequest } from "./rebuild-request.ts";
 import { Registrar } from "./registrar.ts";
 import { StoreSide } from "./store-side.ts";
@@ -93,7 +94,7 @@ export class Sitter implements StatusSource {
     this.#peers = new PeerWatch({
       world,
       self: { shard: config.shard, id: config.self.id, run: this.#run },
-      secret: () => firstLine(world, config.postgres.replicationPasswordFile),
+      secret: () => readSecret(world.files, config.postgres.replicationPasswordFile),
       silence: config.peers.silence,
       intervalMs: config.healthCheckIntervalMs,
       limitMs: config.peerProbeLimitMs,
@@ -252,10 +253,4 @@ export class Sitter implements StatusSource {
     this.#fatal ??= { error };
     this.#bell.ring();
   }
-}
-
-/** Of a file that may not be there yet. */
-async function firstLine(world: World, path: string): Promise<string | undefined> {
-  const line = (await world.files.read(path))?.split("\n")[0]?.trim();
-  return line === "" ? undefined : line;
 }

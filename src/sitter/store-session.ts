@@ -1,7 +1,7 @@
 // One session with the store, from its opening to its end: its connection, reading the shard through it, and this peer's election node.
 // Everything here goes on beside the loop: a store that hangs must not delay what PostgreSQL needs. What was read is handed on by events.
 
-import { explainError, ManateeError } from "../base/errors.ts";
+import { explainError, howToLog } from "../base/errors.ts";
 import type { Ms } from "../base/units.ts";
 import { isSameAnnouncement } from "../cluster/announcement.ts";
 import type { Announcement, ElectionEntry, ShardView } from "../cluster/observation.ts";
@@ -9,7 +9,7 @@ import type { PeerAddress } from "../cluster/state.ts";
 import type { Session, SessionStatus } from "../coordination/port.ts";
 import type { ShardStore } from "../shard/port.ts";
 import type { Log, World } from "../world/port.ts";
-import { pause, withLimit } from "./limit.ts";
+import { pause, withLimit } from "../world/waiting.ts";
 
 /** Of one call to the store; well above what a busy one needs. The session itself says earlier that the store is gone. */
 export const STORE_CALL_LIMIT_MS: Ms = 10_000;
@@ -199,8 +199,7 @@ export class StoreSession {
   }
 
   #logFailure(message: string, error: unknown): void {
-    const known = error instanceof ManateeError ? { code: error.code, hint: error.hint } : {};
-    const level = error instanceof ManateeError && error.remedy === "operator" ? "error" : "warn";
+    const { level, known } = howToLog(error);
     this.#log[level](message, { ...known, error: explainError(error) });
   }
 }

@@ -9,7 +9,7 @@ import type { PeerAddress } from "../cluster/state.ts";
 import type { Coordination, Session, SessionStatus, SessionTicket, WriteOutcome } from "../coordination/port.ts";
 import type { ShardStore } from "../shard/port.ts";
 import type { World } from "../world/port.ts";
-import { pause, withLimit } from "./limit.ts";
+import { pause, withLimit } from "../world/waiting.ts";
 import { type ReadView, STORE_CALL_LIMIT_MS, StoreSession } from "./store-session.ts";
 import type { TicketFile } from "./ticket.ts";
 import { TakeoverCount } from "./takeover-count.ts";

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { LINE_BYTES_MAX } from "../../src/peers/wire.ts";
+import { LINE_LENGTH_MAX } from "../../src/peers/wire.ts";
 import { address } from "../sitter/fakes.ts";
 import { SimulatedWorld } from "../sitter/simulated-world.ts";
 import { type Host, SILENCE, SimulatedNetwork, WELL } from "./simulated-network.ts";
@@ -160,7 +160,7 @@ describe("who may speak", () => {
   });
 
   it("refuses whoever does not begin with a greeting, sends too much, or waits too long", async () => {
-    for (const text of ["hello\n", "{}\n", "x".repeat(LINE_BYTES_MAX + 1), '{"version":1', "\u0000\n"]) {
+    for (const text of ["hello\n", "{}\n", "x".repeat(LINE_LENGTH_MAX + 1), '{"version":1', "\u0000\n"]) {
       let ended: string | undefined;
       const stream = network.open("10.9.9.9", B.ip);
       stream.listen({ onText: () => {}, onEnd: (how) => (ended = how) });

@@ -31,6 +31,9 @@ describe("a former primary whose WAL has forked", () => {
     a = await bench.peer("a");
     b = await bench.peer("b");
     await startPrimary(a);
+    // Its workers commit, too: the fork is to hold one transaction, and no other.
+    await a.sql("alter system set autovacuum = off");
+    await a.sql("select pg_reload_conf()");
     await a.sql("create table t (n int)");
     await startStandby(b, a);
     await b.apply({ upstream: null });

@@ -1,8 +1,7 @@
 import type { Command } from "commander";
 import { ManateeError } from "../../base/errors.ts";
 import { isoTime } from "../../base/text.ts";
-import { shortName } from "../../cluster/health-facts.ts";
-import { membersOf, type PeerAddress, type ShardState } from "../../cluster/state.ts";
+import { membersOf, type PeerAddress, type ShardState, shortName } from "../../cluster/state.ts";
 import type { HistoryEntry } from "../../shard/port.ts";
 import type { JournalEntry } from "../../status/report.ts";
 import { withShard } from "../connect.ts";

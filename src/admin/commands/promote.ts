@@ -1,7 +1,6 @@
 import type { Command } from "commander";
 import { ManateeError } from "../../base/errors.ts";
-import { shortName } from "../../cluster/health-facts.ts";
-import { type PeerEntry, type PromoteRequest, roleOf, type ShardState } from "../../cluster/state.ts";
+import { type PeerEntry, type PromoteRequest, roleOf, type ShardState, shortName } from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange, type Written } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { type ShardAccess, withShard } from "../connect.ts";

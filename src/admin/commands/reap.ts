@@ -1,7 +1,6 @@
 import type { Command } from "commander";
-import type { PeerEntry, ShardState } from "../../cluster/state.ts";
+import { type PeerEntry, type ShardState, shortName } from "../../cluster/state.ts";
 import { ManateeError } from "../../base/errors.ts";
-import { shortName } from "../../cluster/health-facts.ts";
 import { roleOf } from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";

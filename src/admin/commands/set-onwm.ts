@@ -1,6 +1,5 @@
 import type { Command } from "commander";
-import { shortName } from "../../cluster/health-facts.ts";
-import { FREEZE_OF_MODE, type ShardState } from "../../cluster/state.ts";
+import { FREEZE_OF_MODE, type ShardState, shortName } from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { withShard } from "../connect.ts";

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { shortName } from "../../cluster/health-facts.ts";
+import { shortName } from "../../cluster/state.ts";
 import { formatLsn } from "../../base/lsn.ts";
 import { decodeFacts } from "../../snapshots/facts.ts";
 import { readDocument } from "../change.ts";

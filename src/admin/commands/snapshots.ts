@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { explainError } from "../../base/errors.ts";
-import { shortName } from "../../cluster/health-facts.ts";
+import { shortName } from "../../cluster/state.ts";
 import { peerTarget } from "../peer-target.ts";
 import { readDocument } from "../change.ts";
 import { withShard } from "../connect.ts";

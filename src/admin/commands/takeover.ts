@@ -2,7 +2,6 @@ import type { Command } from "commander";
 import { ManateeError } from "../../base/errors.ts";
 import { canFollow, type Lineage } from "../../base/lineage.ts";
 import { formatLsn, type Lsn } from "../../base/lsn.ts";
-import { shortName } from "../../cluster/health-facts.ts";
 import { entryFrom } from "../../cluster/step.ts";
 import {
   entryOf,
@@ -11,6 +10,7 @@ import {
   type PeerEntry,
   roleOf,
   type ShardState,
+  shortName,
 } from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange, type Written } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";

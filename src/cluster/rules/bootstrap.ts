@@ -1,7 +1,7 @@
 // B1: no state document. Either the shard is new, and the peer with the lowest election node founds it; or the document was lost, and nobody guesses.
 
 import { isoTime } from "../../base/text.ts";
-import { isFounding, type DataMark, type ElectionEntry, type Observation } from "../observation.ts";
+import { isFounding, type ElectionEntry, markOf, type Observation } from "../observation.ts";
 import type { Memory } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { attempt, entryFrom, SOON_MS, type Step } from "../step.ts";
@@ -12,7 +12,7 @@ const RESTORE = "manatee-adm state restore";
 
 export function decideWithoutState(obs: Observation, memory: Memory): Step {
   const { data } = obs.postgres;
-  const mark: DataMark | undefined = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   const founding = isFounding(mark, undefined);
   // Adopted data stays what it was until a document names it: others wait for it, and it founds the shard.
   const adopted = founding && mark?.adopted === true;

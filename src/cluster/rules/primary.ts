@@ -2,11 +2,11 @@
 
 import { containsPoint, reach } from "../../base/lineage.ts";
 import { NEUTRAL, requiredNames } from "../desired-postgres.ts";
-import type { DataObservation } from "../observation.ts";
+import { type DataObservation, markOf } from "../observation.ts";
 import type { Ms } from "../../base/units.ts";
 import {
   attempt,
-  candidateOf,
+  electionEntryOf,
   connected,
   fenceStep,
   FORCE_TAKEOVER_ELSEWHERE,
@@ -23,7 +23,7 @@ import { afterHandover } from "./switchover.ts";
 export function decideAsPrimary(scene: Scene): Step {
   const { obs, state, memory } = scene;
   const { data, server, job } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   if (data.kind !== "present" || mark?.incarnation !== state.primary.incarnation)
     return startNothing(scene, mark?.incarnation);
   if (state.systemIdentifier !== undefined && data.systemIdentifier !== state.systemIdentifier)
@@ -189,7 +189,7 @@ function reasonToStay(scene: Scene): string | undefined {
   if (isFrozen(state)) return "the shard is frozen";
   if (!memory.servedWithSync) return "the sync was not streaming";
   if (memory.replacing || memory.sent) return "the sync was being replaced";
-  if (state.sync && candidateOf(obs, state.sync.id)?.announcement?.tags?.nofailover)
+  if (state.sync && electionEntryOf(obs, state.sync.id)?.announcement?.tags?.nofailover)
     return `the sync ${state.sync.id} is tagged nofailover`;
   const heirs = obs.store.election.filter(
     ({ peer, announcement }) =>

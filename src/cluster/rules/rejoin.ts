@@ -14,11 +14,11 @@ import { canFollow, containsPoint, formatPoint, type Lineage, type Wal, type Wal
 import type { PeerId } from "../../base/peer-id.ts";
 import type { PostgresAction, Rejoining } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
-import type { ServerObservation } from "../observation.ts";
+import { markOf, type ServerObservation } from "../observation.ts";
 import { isMissed, judgeGone, receivesFrom } from "../gone.ts";
 import {
   attempt,
-  candidateOf,
+  electionEntryOf,
   connected,
   fenceStep,
   FORCE_TAKEOVER,
@@ -37,23 +37,23 @@ import { isFrozen, type PeerEntry } from "../state.ts";
 export interface Source {
   readonly peer: PeerEntry;
   readonly lineage: Lineage;
-  /** Of a sync that stands still: where its WAL ends. */
-  readonly end: Wal | undefined;
+  /** Of a sync that stands still: all its WAL. */
+  readonly standing: Wal | undefined;
 }
 
 /** The serving primary of this generation; while it is believed gone, a sync that qualifies for T1 and stands still. */
 export function sourceOf(scene: Scene): Source | undefined {
   const { state, obs } = scene;
-  const serving = candidateOf(obs, state.primary.id)?.announcement?.serving;
+  const serving = electionEntryOf(obs, state.primary.id)?.announcement?.serving;
   const gone = isPrimaryGone(scene);
   // The node of one that is gone stays until its session ends.
   if (!gone && serving && presentAs(obs, state.primary) && serving.generation === state.generation)
-    return { peer: state.primary, lineage: serving.lineage, end: undefined };
-  const standing = state.sync ? candidateOf(obs, state.sync.id)?.announcement?.standing : undefined;
+    return { peer: state.primary, lineage: serving.lineage, standing: undefined };
+  const standing = state.sync ? electionEntryOf(obs, state.sync.id)?.announcement?.standing : undefined;
   if (state.sync === null || standing === undefined || !presentAs(obs, state.sync)) return undefined;
   if (state.sync.id === scene.me || !gone) return undefined;
   if (!containsPoint(standing, { timeline: state.initTimeline, lsn: state.initWal })) return undefined;
-  return { peer: state.sync, lineage: standing, end: standing };
+  return { peer: state.sync, lineage: standing, standing };
 }
 
 /** By what this peer sees of it, WAL that it receives included. */
@@ -67,7 +67,7 @@ export function hasForked(scene: StandbyScene, source: Source): boolean {
   const { wal, caughtUpLocally } = scene.server;
   if (!caughtUpLocally || source.peer.id === scene.me) return false;
   const point = { timeline: wal.timeline, lsn: wal.end };
-  return source.end ? !containsPoint(source.end, point) : !canFollow(source.lineage, point);
+  return source.standing ? !containsPoint(source.standing, point) : !canFollow(source.lineage, point);
 }
 
 /** undefined: has not forked, or may not be known yet. */
@@ -120,12 +120,9 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
       outcome === "yes" ||
       (outcome === "unknown" && memory.sent !== undefined && !isOutcomeLost(scene)));
   if (waits) return { ...base, waitingOn: "a newer version of the state to be read", lookAgainAfterMs: SOON_MS };
-  const step = fenceStep(
-    scene,
-    `${because}; no write that counts on what it has reported may land any more`,
-    {},
-    NEUTRAL,
-  );
+  const step = fenceStep(scene, `${because}; no write that counts on what it has reported may land any more`, {
+    settings: NEUTRAL,
+  });
   if (!step.action) return { ...step, rule: "R1" };
   const rejoining: Rejoining = {
     from,
@@ -142,7 +139,7 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
 /** As which fork the content is kept: that of an earlier attempt, which this peer has forgotten, where the content is still the same. */
 function forkOf({ obs }: Scene): string {
   const { data, server } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   const end = endOf(server);
   const same = mark?.leaving && end && formatPoint(mark.leaving.end) === formatPoint(end);
   return same ? mark.leaving.fork : (mark?.incarnation ?? `unmarked-${obs.nonce}`);
@@ -187,7 +184,7 @@ function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | 
 function leaveFork(scene: StandbyScene, because: string): Step {
   const { memory, obs } = scene;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
   if (!obs.postgres.forks.includes(rejoining.fork) && obs.postgres.forks.length >= obs.policy.forksKeptMax)
     return { ...base, ...noRoom(obs.postgres.forks.length) };
@@ -212,7 +209,7 @@ export function continueRejoining(scene: Scene): Step | undefined {
   const { memory, obs } = scene;
   const { rejoining } = memory;
   const { data, failure } = obs.postgres;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   if (!rejoining || (mark?.incarnation !== rejoining.incarnation && rejoining.touched?.by !== "copy")) return undefined;
   if (obs.store.announced?.incarnation !== rejoining.incarnation && !rejoining.touched) return undefined;
   const because = `its fork is left, to go back to ${rejoining.from}`;

@@ -14,7 +14,7 @@ import { utf8Length } from "../../base/text.ts";
 import { isMissed, isSilent, judgeGone, silenceLimit } from "../gone.ts";
 import type { ElectionEntry, PostgresSettings } from "../observation.ts";
 import {
-  candidateOf,
+  electionEntryOf,
   entryFrom,
   fenceStep,
   isOutcomeLost,
@@ -26,7 +26,7 @@ import {
   walsenderOf,
   writeStep,
 } from "../step.ts";
-import { addressOf, NAME_BYTES_MAX, type PeerEntry } from "../state.ts";
+import { addressOf, chainOf, NAME_BYTES_MAX, type PeerEntry } from "../state.ts";
 import { compareAsSync, lastResort, type Tags } from "../tags.ts";
 
 /** Why the sync must be replaced; undefined: it need not. A clause that follows "the sync". */
@@ -42,14 +42,14 @@ function reasonToGiveWay(scene: PrimaryScene): string | undefined {
   const better = state.async.find(
     (peer) =>
       isPreferred(scene, peer) &&
-      candidateOf(obs, peer.id)?.announcement?.phase === "following" &&
+      electionEntryOf(obs, peer.id)?.announcement?.phase === "following" &&
       !isMissed(obs, peer.id),
   );
   return better && `is tagged ${tag}, and ${better.id} is not`;
 }
 
 function tagsOf({ obs }: PrimaryScene, peer: PeerEntry): Tags | undefined {
-  return candidateOf(obs, peer.id)?.announcement?.tags;
+  return electionEntryOf(obs, peer.id)?.announcement?.tags;
 }
 
 /** Not a last resort by its tags. */
@@ -73,11 +73,11 @@ export function reasonToLeave(scene: PrimaryScene): string | undefined {
   if (
     state.sync.incarnation === undefined &&
     missingMs < obs.policy.opsTimeoutMs * 3 &&
-    candidateOf(obs, state.sync.id) &&
+    electionEntryOf(obs, state.sync.id) &&
     !isReady(scene, state.sync)
   )
     return undefined;
-  const found = candidateOf(obs, state.sync.id)?.announcement;
+  const found = electionEntryOf(obs, state.sync.id)?.announcement;
   if (found && found.incarnation !== state.sync.incarnation)
     return `has other data (incarnation ${found.incarnation ?? "none"}) than the state names`;
   if (verdict.gone) return verdict.because;
@@ -143,7 +143,7 @@ export function joinable(scene: PrimaryScene, { peer, announcement }: ElectionEn
   if (!state.requires.every((feature) => announcement.features.includes(feature))) return false;
   if (state.systemIdentifier !== undefined && announcement.systemIdentifier !== state.systemIdentifier) return false;
   if (utf8Length(peer.pgUrl) > NAME_BYTES_MAX) return false;
-  const clash = [state.primary, ...(state.sync ? [state.sync] : []), ...state.async].some(
+  const clash = chainOf(state).some(
     (other) => other.id !== peer.id && other.pgUrl.toLowerCase() === peer.pgUrl.toLowerCase(),
   );
   if (clash) return false;
@@ -155,7 +155,7 @@ export function joinable(scene: PrimaryScene, { peer, announcement }: ElectionEn
 function isReady({ obs, server }: PrimaryScene, peer: PeerEntry): boolean {
   const walsender = walsenderOf(server, peer);
   return (
-    candidateOf(obs, peer.id)?.announcement?.incarnation !== undefined &&
+    electionEntryOf(obs, peer.id)?.announcement?.incarnation !== undefined &&
     walsender?.state === "streaming" &&
     walsender.flush !== undefined &&
     // One whose replay is paused could not take over.
@@ -168,7 +168,7 @@ function isReady({ obs, server }: PrimaryScene, peer: PeerEntry): boolean {
 export function asyncToCall(scene: PrimaryScene): PeerEntry | undefined {
   const compare = compareAsSync(scene.obs.tags);
   const callable = scene.state.async.filter((peer) => {
-    const found = candidateOf(scene.obs, peer.id)?.announcement;
+    const found = electionEntryOf(scene.obs, peer.id)?.announcement;
     return found?.incarnation !== undefined && found.phase !== "restoring" && found.phase !== "diverged";
   });
   return callable.sort((a, b) => compare(tagsOf(scene, a), tagsOf(scene, b)))[0];
@@ -197,7 +197,7 @@ export function replaceSync(scene: PrimaryScene, reason: string, settings: Postg
       ...(called && { lookAgainAfterMs: SOON_MS }),
     };
   }
-  const incarnation = candidateOf(obs, candidate.id)?.announcement?.incarnation as string;
+  const incarnation = electionEntryOf(obs, candidate.id)?.announcement?.incarnation as string;
   const current = memory.replacing;
   // A walsender that goes by a list with a third name gives that one the first place, beside the new one's: the two would release commits without the old sync.
   const listed = requiredNames({ ...scene, memory: { ...memory, replacing: { candidate: addressOf(candidate) } } });
@@ -304,7 +304,7 @@ export function resolveSent(scene: PrimaryScene, settings: PostgresSettings): St
   if (!sent) return undefined;
   if (isOutcomeLost(scene)) {
     const because = `the outcome of a write (${sent.what}) on version ${sent.version} is unknown`;
-    return fenceStep(scene, because, {}, settings);
+    return fenceStep(scene, because, { settings });
   }
   return {
     rule: sent.rule,

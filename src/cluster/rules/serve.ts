@@ -1,11 +1,11 @@
 // A running primary, on the claimed timeline: fence after a restart, amend, the gate (P1), switchover (T3), S1, the list of asyncs (A1/A2), isolation (X1), one-node-write (O1).
 
-import { maxLsn } from "../../base/lsn.ts";
+import { type Lsn, maxLsn } from "../../base/lsn.ts";
 import { isoTime } from "../../base/text.ts";
 import { requiredHold, requiredNames, strayWalsender, syncQualified } from "../desired-postgres.ts";
 import type { PostgresSettings } from "../observation.ts";
 import {
-  candidateOf,
+  electionEntryOf,
   connected,
   entryFrom,
   fenceStep,
@@ -112,7 +112,7 @@ function mayOpen(scene: PrimaryScene): string | undefined {
   if (server.clientSessions > 0) return "sessions that were open before to end";
   if (state.sync === null) return state.oneNodeWriteMode ? undefined : "a sync to be named";
   if (
-    candidateOf(obs, state.sync.id)?.announcement?.incarnation !== state.sync.incarnation ||
+    electionEntryOf(obs, state.sync.id)?.announcement?.incarnation !== state.sync.incarnation ||
     state.sync.incarnation === undefined
   )
     return `the sync ${state.sync.id} under the incarnation that the state names`;
@@ -145,7 +145,7 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
   } as const;
   const heir = state.sync;
   if (heir) {
-    const found = candidateOf(obs, heir.id)?.announcement;
+    const found = electionEntryOf(obs, heir.id)?.announcement;
     const flushed = walsenderOf(server, heir)?.flush;
     // Past the beginning, not just up to it: up to there the WAL is the old timeline's, which the heir has held since the claim.
     const holds =
@@ -169,7 +169,7 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
     "other",
     {
       ...state,
-      initWal: begin as typeof state.initWal,
+      initWal: begin,
       initTimeline: server.wal.timeline,
       timeline: server.wal.timeline,
       highestTimeline: Math.max(state.highestTimeline, server.wal.timeline),
@@ -180,7 +180,7 @@ function amend(scene: PrimaryScene, settings: PostgresSettings): Step | undefine
 }
 
 /** Where the present timeline begins: where the one before it ends. */
-function beginOf(scene: PrimaryScene): bigint {
+function beginOf(scene: PrimaryScene): Lsn {
   return scene.server.wal.past.at(-1)?.end ?? scene.server.recoveredEnd;
 }
 
@@ -199,7 +199,9 @@ function changeAsyncs(scene: PrimaryScene, settings: PostgresSettings): Step | u
     .sort((a, b) => compareAsSync(obs.tags)(a.announcement?.tags, b.announcement?.tags))
     .map(({ peer, announcement }) => entryFrom(peer, announcement?.incarnation));
   const settled = obs.now - obs.store.connection.since >= obs.store.sessionTimeoutMs;
-  const left = settled ? state.async.filter((peer) => !candidateOf(obs, peer.id) && !streamsFrom(server, peer)) : [];
+  const left = settled
+    ? state.async.filter((peer) => !electionEntryOf(obs, peer.id) && !streamsFrom(server, peer))
+    : [];
   if (joins.length === 0 && left.length === 0) return undefined;
   const async = [
     ...renewed.filter((peer) => !left.includes(state.async.find(({ id }) => id === peer.id) as PeerEntry)),

@@ -4,10 +4,10 @@ import { canFollow, formatPoint } from "../../base/lineage.ts";
 import type { Ms } from "../../base/units.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { judgeGone, receivesFrom } from "../gone.ts";
-import { isFounding, NOBODY, type PostgresSettings } from "../observation.ts";
+import { isFounding, markOf, NOBODY, type PostgresSettings } from "../observation.ts";
 import {
   attempt,
-  candidateOf,
+  electionEntryOf,
   FORCE_TAKEOVER,
   IDLE_MS,
   presentAs,
@@ -39,7 +39,7 @@ export function decideAsStandby(scene: Scene): Step {
   const { data, server, job } = obs.postgres;
   if (server.kind === "primary") return leavePrimary(scene);
   if (job) return awaitJob(scene);
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   const founding = isFounding(mark, state);
   if (data.kind === "none") return restore(scene, "there is no data here");
   if (data.kind === "present" && mark === undefined)
@@ -167,7 +167,7 @@ function awaitJob(scene: Scene): Step {
 
 function startAsStandby(scene: Scene): Step {
   const { data } = scene.obs.postgres;
-  const mark = data.kind === "present" ? data.mark : undefined;
+  const mark = markOf(data);
   // A former primary's pages can be ahead of its last checkpoint, on the timeline that it has left: it first replays all that is here, from nobody,
   // and is compared then. After a rewind or a roll-back, the other way round: it becomes consistent only with WAL of its source.
   const rewound = data.kind === "present" && data.controlState === "recovery" && mark?.source !== undefined;
@@ -335,13 +335,11 @@ function leavePartialRecord(scene: StandbyScene): Step | undefined {
 function comparable(scene: StandbyScene, upstream: PeerEntry): boolean {
   const { server, state } = scene;
   if (!server.caughtUpLocally) return false;
-  if (upstream.id !== state.primary.id && isPrimaryGone(scene)) {
-    const standing = sourceOf(scene);
-    return server.receiver.kind === "none" && standing?.end !== undefined && !hasForked(scene, standing);
-  }
+  const source = sourceOf(scene);
+  if (upstream.id !== state.primary.id && isPrimaryGone(scene))
+    return server.receiver.kind === "none" && source?.standing !== undefined && !hasForked(scene, source);
   // Only its primary writes on a timeline: whoever is not it and stands on it has received all that it has.
   if (!state.provisional && server.wal.timeline === state.timeline) return true;
-  const source = sourceOf(scene);
   return source !== undefined && canFollow(source.lineage, { timeline: server.wal.timeline, lsn: server.wal.end });
 }
 
@@ -353,7 +351,7 @@ function chooseUpstream(scene: Scene): PeerEntry {
   const { state, role, me, obs } = scene;
   if (role === "sync") return state.primary;
   const primaryGone = judgeGone(obs, state, state.primary, { flows: receivesFrom(obs, state.primary) }).gone;
-  const calls = candidateOf(obs, state.primary.id)?.announcement?.callsFor === me;
+  const calls = electionEntryOf(obs, state.primary.id)?.announcement?.callsFor === me;
   if (!primaryGone && (calls || role !== "async")) return state.primary;
   const chain = chainOf(state);
   const above =
@@ -366,7 +364,7 @@ function chooseUpstream(scene: Scene): PeerEntry {
         ? [state.sync]
         : [];
   const serves = (peer: PeerEntry): boolean => {
-    const phase = candidateOf(obs, peer.id)?.announcement?.phase;
+    const phase = electionEntryOf(obs, peer.id)?.announcement?.phase;
     if (!presentAs(obs, peer) || phase === "restoring" || phase === "diverged") return false;
     if (primaryGone) return true;
     return (
@@ -404,7 +402,7 @@ function rebuild(scene: Scene, source: PeerEntry): Step {
   const raising = raiseFirst(scene, because, source.id);
   if (raising) return raising;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
-  const mark = data.kind === "none" ? undefined : data.mark;
+  const mark = markOf(data);
   const renewed = mark === undefined || mark.incarnation === rejoining.incarnation;
   if (!renewed) return attempt(obs, { ...base, ...renewIncarnation(scene, rejoining) });
   if (mark && data.kind === "present" && obs.store.announced?.incarnation !== rejoining.incarnation)

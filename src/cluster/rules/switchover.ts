@@ -3,7 +3,7 @@
 
 import type { Ms } from "../../base/units.ts";
 import { syncQualified } from "../desired-postgres.ts";
-import type { DataObservation, PostgresSettings } from "../observation.ts";
+import type { Announcement, DataObservation, PostgresSettings } from "../observation.ts";
 import {
   attempt,
   connected,
@@ -156,7 +156,7 @@ export function afterHandover(scene: Scene, data: Extract<DataObservation, { kin
     : claimable
       ? "the sync did not claim in time"
       : "the request was taken back, or the shard was frozen: this primary goes on";
-  const step = fenceStep(scene, because, { promote: undefined });
+  const step = fenceStep(scene, because, { change: { promote: undefined } });
   return step.action
     ? {
         ...step,
@@ -167,7 +167,7 @@ export function afterHandover(scene: Scene, data: Extract<DataObservation, { kin
 }
 
 /** What the announcement says of it: the record whose end the sync must hold. */
-export function handoverOf(scene: Scene): { generation: number; checkpoint: bigint } | undefined {
+export function handoverOf(scene: Scene): Announcement["handover"] {
   const { memory, obs, state } = scene;
   const { data, server } = obs.postgres;
   if (!memory.handingOver || memory.handingOver.generation !== state.generation) return undefined;

@@ -7,9 +7,9 @@ import { containsPoint } from "../../base/lineage.ts";
 import { minLsn, ZERO_LSN } from "../../base/lsn.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { isMissed, judgeGone, silenceLimit } from "../gone.ts";
-import type { PostgresSettings } from "../observation.ts";
+import { markOf } from "../observation.ts";
 import {
-  candidateOf,
+  electionEntryOf,
   entryFrom,
   fenceStep,
   FORCE_TAKEOVER,
@@ -39,7 +39,7 @@ function assessTakeover(scene: StandbyScene): Case {
   const { state, obs, server } = scene;
   const { receiver } = server;
   const flows = receiver.kind === "streaming" && receiver.silentMs < silenceLimit(obs, state.primary.id);
-  const handover = candidateOf(obs, state.primary.id)?.announcement?.handover;
+  const handover = electionEntryOf(obs, state.primary.id)?.announcement?.handover;
   const handedOver =
     handover?.generation === state.generation &&
     state.promote?.id === scene.me &&
@@ -57,7 +57,7 @@ function assessTakeover(scene: StandbyScene): Case {
 /** `handedOver`: an operator asked for this peer by name (T3), which goes before its tags. */
 function lacking(scene: StandbyScene, handedOver: boolean): Omit<Case, "gone" | "because"> {
   const { state, server, obs } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   if (isFrozen(state)) return { lacks: "the shard is frozen", operator: "manatee-adm unfreeze" };
   if (obs.tags?.nofailover && !handedOver)
     return {
@@ -139,7 +139,6 @@ function delays(scene: StandbyScene, peer: PeerAddress): 0 | 1 {
   return silent || missingAt(scene, peer) > BigInt(obs.policy.syncLagBytesMax) ? 1 : 0;
 }
 
-const STOPPED: PostgresSettings = NEUTRAL;
 /** A receiver that has been told to end by the settings, and is still there after that, is ended by its pid. */
 const RECEIVER_MS = 100;
 
@@ -155,8 +154,7 @@ export function untilFlowEnds({ state, obs, server: { receiver } }: StandbyScene
 export function takeOver(scene: StandbyScene): Step | undefined {
   const { memory, obs } = scene;
   const found = assessTakeover(scene);
-  const sent = memory.sent?.what === "T1" ? memory.sent : undefined;
-  if (sent) return awaitClaim(scene, found);
+  if (memory.sent?.what === "T1") return awaitClaim(scene, found);
   if (!found.gone) return memory.takingOver ? giveUpTakeover(scene, found.because) : undefined;
   const primary = obs.peers[scene.state.primary.id];
   // It only lost the store, and nobody can take over: what it sends is received.
@@ -165,21 +163,19 @@ export function takeOver(scene: StandbyScene): Step | undefined {
       ? giveUpTakeover(scene, `there is no heir, and ${scene.state.primary.id} is well`)
       : undefined;
   if (found.lacksHeir) {
-    const takingOver = { since: obs.now };
-    const step = stopReceiving(
-      scene,
-      { rule: "T1", because: found.because, settings: STOPPED, memory: { takingOver }, lookAgainAfterMs: SOON_MS * 2 },
-      scene.memory.takingOver?.since ?? obs.now,
-    );
+    const waiting = {
+      rule: "T1",
+      because: found.because,
+      settings: NEUTRAL,
+      // Anew at each look: to wait for an heir is not what opsTimeoutMs bounds.
+      memory: { takingOver: { since: obs.now } },
+      lookAgainAfterMs: SOON_MS * 2,
+    } as const;
     return (
-      step ?? {
-        rule: "T1",
-        because: found.because,
-        settings: STOPPED,
-        memory: { takingOver },
+      stopReceiving(scene, waiting, memory.takingOver?.since ?? obs.now) ?? {
+        ...waiting,
         waitingOn: found.lacks ?? "",
         ...(found.operator ? { operator: found.operator } : {}),
-        lookAgainAfterMs: SOON_MS * 2,
       }
     );
   }
@@ -194,13 +190,12 @@ export function takeOver(scene: StandbyScene): Step | undefined {
     };
   }
   const since = memory.takingOver?.since ?? obs.now;
-  const takingOver = { since };
   if (obs.now - since >= obs.policy.opsTimeoutMs) return giveUpTakeover(scene, "it took too long");
   const base = {
     rule: "T1",
     because: found.because,
-    settings: STOPPED,
-    memory: { takingOver },
+    settings: NEUTRAL,
+    memory: { takingOver: { since } },
     lookAgainAfterMs: SOON_MS,
   } as const;
   return stopThenClaim(scene, base, since);
@@ -225,7 +220,7 @@ function stopReceiving(scene: StandbyScene, base: Omit<Step, "action">, since: n
 
 function stopThenClaim(scene: StandbyScene, base: Omit<Step, "action">, since: number): Step {
   const { server, obs, version } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   const stopping = stopReceiving(scene, base, since);
   // The mark is made while receiving ends: it only makes a sitter that starts more careful.
   if (mark?.claim?.version !== version && stopping?.action === undefined)
@@ -269,8 +264,9 @@ function claim(scene: StandbyScene, heir: PeerEntry | undefined): ShardState {
 
 /** From the moment a claim is sent, nothing is received until a newer version is read. After the bound the version is raised, which ends it. */
 function awaitClaim(scene: StandbyScene, found: Case): Step {
-  const base = { rule: "T1", because: found.because, settings: STOPPED, lookAgainAfterMs: SOON_MS } as const;
-  if (isOutcomeLost(scene)) return fenceStep(scene, "the outcome of this peer's claim is unknown", {}, STOPPED);
+  const base = { rule: "T1", because: found.because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
+  if (isOutcomeLost(scene))
+    return fenceStep(scene, "the outcome of this peer's claim is unknown", { settings: NEUTRAL });
   return { ...base, waitingOn: "a newer version of the state to be read, since the claim was sent" };
 }
 
@@ -280,17 +276,17 @@ function giveUpTakeover(scene: StandbyScene, why: string): Step {
     return {
       rule: "T1",
       because: `taking over is given up: ${why}`,
-      settings: STOPPED,
+      settings: NEUTRAL,
       waitingOn: "a newer version of the state to be read, since a write was sent",
       lookAgainAfterMs: SOON_MS,
     };
   const { obs } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   if (mark?.claim)
     return {
       rule: "T1",
       because: `taking over is given up: ${why}`,
-      settings: STOPPED,
+      settings: NEUTRAL,
       action: { kind: "mark-claim", version: undefined },
       lookAgainAfterMs: 1,
     };
@@ -305,15 +301,15 @@ function giveUpTakeover(scene: StandbyScene, why: string): Step {
 /** A sitter that starts and finds the mark of a claim, whatever its role now, raises the version before it receives again. */
 export function resolveForgottenClaim(scene: StandbyScene): Step | undefined {
   const { obs, memory, version } = scene;
-  const mark = obs.postgres.data.kind === "present" ? obs.postgres.data.mark : undefined;
+  const mark = markOf(obs.postgres.data);
   if (!mark?.claim || memory.takingOver || memory.sent?.what === "T1") return undefined;
   if (version > mark.claim.version)
     return {
       rule: "T1",
       because: "the claim that was marked has ended: a newer version was read",
-      settings: STOPPED,
+      settings: NEUTRAL,
       action: { kind: "mark-claim", version: undefined },
       lookAgainAfterMs: 1,
     };
-  return fenceStep(scene, "a claim of this peer may be on its way", {}, STOPPED);
+  return fenceStep(scene, "a claim of this peer may be on its way", { settings: NEUTRAL });
 }

@@ -4,7 +4,7 @@
 
 import { join } from "node:path";
 import { parsePeerId } from "../../base/peer-id.ts";
-import type { PeerAddress } from "../../cluster/state.ts";
+import { addressOf, type PeerAddress } from "../../cluster/state.ts";
 import type { PostgresSettings } from "../../cluster/observation.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import { readIfThere, writeDurably } from "./durable.ts";
@@ -207,14 +207,7 @@ export function parseApplied(text: string | null): Applied | undefined {
 }
 
 function appliedText({ gate, upstream }: PostgresSettings): string {
-  const address = upstream && {
-    id: upstream.id,
-    zoneId: upstream.zoneId,
-    ip: upstream.ip,
-    pgUrl: upstream.pgUrl,
-    backupUrl: upstream.backupUrl,
-  };
-  return JSON.stringify({ gate, upstream: address } satisfies Applied);
+  return JSON.stringify({ gate, upstream: upstream && addressOf(upstream) } satisfies Applied);
 }
 
 /** How this peer connects to another as the replication role; `application_name` is what it counts as there. */

@@ -4,6 +4,7 @@ import type { Ms } from "../../base/units.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { Clock, Log, Random, Timers } from "../../world/port.ts";
+import { pause } from "../../world/waiting.ts";
 import type { Binaries } from "./binaries.ts";
 import type { PostgresStorage } from "./dataset.ts";
 import type { MarkFile } from "./mark.ts";
@@ -38,10 +39,7 @@ export interface Context {
   sql<T>(use: (session: SqlSession) => Promise<T>, limitMs?: Ms): Promise<T>;
 }
 
-/** Resolves after that time. */
-export function pause(timers: Timers, delayMs: Ms): Promise<void> {
-  return new Promise((resolve) => timers.after(delayMs, resolve));
-}
+export { pause };
 
 /** Asks again until it holds; false: not within the limit. `signal` ends the waiting with its reason. */
 export async function waitUntil(

@@ -14,12 +14,13 @@ import { readLineage } from "./timeline-history.ts";
 export async function observeData(places: Places, major: number | undefined): Promise<DataObservation> {
   if (await isLeftByInitdb(places)) return { kind: "none" };
   // What a roll-back that was cut short has moved aside is no empty directory.
-  const moved = await readIfThere(places.rewindJournal);
+  const protectedMark = await readIfThere(places.protectedMark);
   let names: string[];
   try {
     names = await readdir(places.dataDir);
   } catch (error) {
-    if (isMissing(error)) return moved === undefined ? { kind: "none" } : incomplete(await new MarkFile(places).read());
+    if (isMissing(error))
+      return protectedMark === undefined ? { kind: "none" } : incomplete(await new MarkFile(places).read());
     return unusable(
       "PG_DATA_UNREADABLE",
       `the data directory ${places.dataDir} can't be read (${error instanceof Error ? error.message : String(error)})`,
@@ -27,7 +28,7 @@ export async function observeData(places: Places, major: number | undefined): Pr
       undefined,
     );
   }
-  if (names.length === 0 && moved === undefined) return { kind: "none" };
+  if (names.length === 0 && protectedMark === undefined) return { kind: "none" };
   const mark = await new MarkFile(places).read();
   if (mark === "malformed")
     return unusable(
@@ -138,6 +139,7 @@ async function present(places: Places, names: readonly string[], mark: DataMark 
     kind: "present",
     mark,
     systemIdentifier: control.systemIdentifier,
+    // A backup that was never started still bears the state of its source.
     controlState: names.includes("backup_label") ? "recovery" : controlState(control),
     lineage: await readLineage(places.dataDir, newestTimeline(control)),
     checkpoint: control.checkpoint,
@@ -145,7 +147,6 @@ async function present(places: Places, names: readonly string[], mark: DataMark 
   };
 }
 
-/** A backup that was never started (backup_label) still bears the state of its source; hence not from here. */
 function controlState({ state }: ControlFile): "production" | "shutdown" | "recovery" | "other" {
   switch (state) {
     case "in production":

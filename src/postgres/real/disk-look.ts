@@ -2,10 +2,10 @@
 
 import { explainError } from "../../base/errors.ts";
 import type { Ms } from "../../base/units.ts";
-import type { DataObservation, ServerObservation } from "../../cluster/observation.ts";
+import { answeringServer, type DataObservation, type ServerObservation } from "../../cluster/observation.ts";
 import type { Context } from "./context.ts";
 import { observeData } from "./data-directory.ts";
-import { keptForks } from "./forks.ts";
+import { keptFolders } from "./forks.ts";
 import type { StorageSide } from "./storage-side.ts";
 
 /** What others do on the disk (an operator who removes a fork), and a disk that hangs, is noticed after that: some three looks of a peer at rest. */
@@ -32,8 +32,8 @@ export class DiskLook {
     { pid, busy, major }: { pid: number | undefined; busy: boolean; major: number | undefined },
   ): Promise<Seen> {
     const { clock, mark } = this.#context;
-    const answers = server.kind === "primary" || server.kind === "standby";
-    const key = answers && !busy ? [pid, server.kind, server.wal.timeline, mark.revision, major].join(" ") : undefined;
+    const running = busy ? undefined : answeringServer(server);
+    const key = running && [pid, running.kind, running.wal.timeline, mark.revision, major].join(" ");
     const known = this.#seen;
     if (key !== undefined && known?.key === key && clock.now() - known.at < KNOWN_MS) return known;
     const at = clock.now();
@@ -49,7 +49,7 @@ export class DiskLook {
       // A disk that fails to be read for a moment says nothing new about what lies on it.
       known?.kind === "present" && server.kind !== "stopped" ? known : unreadable(explainError(error)),
     );
-    const folders = await keptForks(this.#context.places).catch((): string[] => []);
+    const folders = await keptFolders(this.#context.places).catch((): string[] => []);
     return { data, forks: [...folders, ...((await this.#storageSide?.forks()) ?? [])] };
   }
 

@@ -12,7 +12,8 @@ import { linksOutside } from "./links-outside.ts";
 import type { Places } from "./places.ts";
 import { runProgram } from "./programs.ts";
 
-const PARTIAL = ".partial";
+/** Behind the name of a folder that is not, or no longer, complete. */
+export const PARTIAL = ".partial";
 
 /** Complete and durable when it resolves. Cut short, nothing bears the name. Errors: `PG_NO_SPACE`, `PG_FORK_FAILED`. */
 export async function keepFork(context: Context, name: string, signal: AbortSignal): Promise<void> {
@@ -26,7 +27,7 @@ export async function keepFork(context: Context, name: string, signal: AbortSign
   await makePrivateFolder(places.forksDir);
   const target = join(places.forksDir, name);
   // Complete under its name: it was kept before, and what lies in the data directory now may be less.
-  if ((await keptForks(places)).includes(name)) return;
+  if ((await keptFolders(places)).includes(name)) return;
   await endLeftovers(places);
   await removeTree(target + PARTIAL);
   await demandSpace(context, places.forksDir, await sizeOf(places, signal));
@@ -58,8 +59,8 @@ async function snapshotFork(context: Context, kept: PostgresStorage, name: strin
   await storage.hold(snapshot, HOLD_TAG);
 }
 
-/** Names of the complete ones. */
-export async function keptForks(places: Places): Promise<string[]> {
+/** Forks that are kept as folders: names of the complete ones. Those that a storage keeps: {@link keptForkNames}. */
+export async function keptFolders(places: Places): Promise<string[]> {
   try {
     const entries = await readdir(places.forksDir, { withFileTypes: true });
     return entries.filter((entry) => entry.isDirectory() && !entry.name.endsWith(PARTIAL)).map(({ name }) => name);

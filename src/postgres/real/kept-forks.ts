@@ -12,7 +12,7 @@ import { readControlFile } from "./control-file.ts";
 import { newestTimeline } from "./data-directory.ts";
 import { HOLD_TAG, lookDataset, type PostgresStorage, storedForks } from "./dataset.ts";
 import { flushFolder, readIfThere, removeTree } from "./durable.ts";
-import { keptForks as keptFolders } from "./forks.ts";
+import { keptFolders, PARTIAL } from "./forks.ts";
 import { type Places, placesOf } from "./places.ts";
 import { runProgram } from "./programs.ts";
 import { isSwapping } from "./swap.ts";
@@ -64,7 +64,7 @@ export class KeptForks implements Forks {
 
   async drop(name: string): Promise<void> {
     const fork = await this.#find(name);
-    if (await isSwapping({ places: this.#places }))
+    if (await isSwapping(this.#places))
       throw forkError(
         "PG_FORK_IN_USE",
         "the peer is putting a dataset in its place just now",
@@ -72,7 +72,7 @@ export class KeptForks implements Forks {
       );
     if (fork.kind === "folder") {
       // Renamed first: cut short, it is none that is kept.
-      const aside = `${fork.folder}.partial`;
+      const aside = fork.folder + PARTIAL;
       await removeTree(aside);
       await rename(fork.folder, aside);
       await flushFolder(dirname(fork.folder));

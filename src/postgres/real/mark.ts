@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
+import { isObject, parseJson } from "../../base/json.ts";
 import { formatPoint, parsePoint } from "../../base/lineage.ts";
 import type { DataMark } from "../../cluster/observation.ts";
 import { readIfThere, removeDurably, writeDurably } from "./durable.ts";
@@ -26,7 +27,7 @@ export class MarkFile {
 
   /** undefined: no mark. One that can't be read is no blank database: guessing there could throw data away. */
   async read(): Promise<DataMark | "malformed" | undefined> {
-    const text = (await readIfThere(this.#places.rewindJournal)) ?? (await readIfThere(this.#path));
+    const text = (await readIfThere(this.#places.protectedMark)) ?? (await readIfThere(this.#path));
     return text === undefined ? undefined : (parseMark(text) ?? "malformed");
   }
 
@@ -36,17 +37,25 @@ export class MarkFile {
       const before = await this.read();
       const after = change(before === "malformed" ? undefined : before);
       if (after === before) return;
-      const protectedNow = (await readIfThere(this.#places.rewindJournal)) !== undefined;
-      await writeDurably(protectedNow ? this.#places.rewindJournal : this.#path, formatMark(after));
+      const protectedNow = (await readIfThere(this.#places.protectedMark)) !== undefined;
+      await writeDurably(protectedNow ? this.#places.protectedMark : this.#path, formatMark(after));
     });
   }
 
-  /** From here on the mark that holds stands beside the data directory: pg_rewind overwrites the one inside with the source's. */
+  /** {@link change} of a mark that must be there. Errors: `PG_MARK_MISSING`. */
+  update(change: (mark: DataMark) => DataMark): Promise<void> {
+    return this.change((mark) => {
+      if (mark === undefined) throw markMissing(this.#places);
+      return change(mark);
+    });
+  }
+
+  /** From here on the mark that holds stands beside the data directory: pg_rewind overwrites the one inside with the source's, and a swap moves it away. */
   protect(): Promise<void> {
     return this.#inTurn(async () => {
       const mark = await this.read();
       if (mark === undefined || mark === "malformed") throw markMissing(this.#places);
-      await writeDurably(this.#places.rewindJournal, formatMark({ ...mark, incomplete: true }));
+      await writeDurably(this.#places.protectedMark, formatMark({ ...mark, incomplete: true }));
     });
   }
 
@@ -56,7 +65,7 @@ export class MarkFile {
       const mark = await this.read();
       if (mark === undefined || mark === "malformed") throw markMissing(this.#places);
       await writeDurably(this.#path, formatMark({ ...mark, incomplete }));
-      await removeDurably(this.#places.rewindJournal);
+      await removeDurably(this.#places.protectedMark);
     });
   }
 
@@ -92,13 +101,8 @@ export function formatMark(mark: DataMark): string {
 }
 
 export function parseMark(text: string): DataMark | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  if (!isRecord(value)) return undefined;
+  const value = parseJson(text);
+  if (!isObject(value)) return undefined;
   const { shard, incarnation, claim, founding, adopted, incomplete, source, leaving, lastDocument } = value;
   if (typeof shard !== "string" || typeof incarnation !== "string") return undefined;
   if (typeof founding !== "boolean" || typeof incomplete !== "boolean") return undefined;
@@ -121,20 +125,16 @@ export function parseMark(text: string): DataMark | undefined {
 }
 
 function parseClaim(value: unknown): { version: number } | null {
-  return isRecord(value) && typeof value["version"] === "number" ? { version: value["version"] } : null;
+  return isObject(value) && typeof value["version"] === "number" ? { version: value["version"] } : null;
 }
 
 function parseLeaving(value: unknown): DataMark["leaving"] | null {
-  if (!isRecord(value) || typeof value["fork"] !== "string" || typeof value["end"] !== "string") return null;
+  if (!isObject(value) || typeof value["fork"] !== "string" || typeof value["end"] !== "string") return null;
   const end = parsePoint(value["end"]);
   return end ? { fork: value["fork"], end } : null;
 }
 
 function parseDocument(value: unknown): { version: number; json: string } | null {
-  if (!isRecord(value) || typeof value["version"] !== "number" || typeof value["json"] !== "string") return null;
+  if (!isObject(value) || typeof value["version"] !== "number" || typeof value["json"] !== "string") return null;
   return { version: value["version"], json: value["json"] };
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

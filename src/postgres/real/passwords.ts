@@ -10,14 +10,11 @@ import type { Places } from "./places.ts";
 /** 24 bytes: beyond guessing, and short enough to be read out. */
 const PASSWORD_BYTES = 24;
 
-/** The password in the file; made if there is none. */
-export async function makePassword(path: string, random: Random): Promise<string> {
-  const there = await readPassword(path);
-  if (there !== undefined) return there;
+/** Makes one where there is no such file. Errors: `PG_PASSWORD_FILE`. */
+export async function makePassword(path: string, random: Random): Promise<void> {
+  if ((await readPassword(path)) !== undefined) return;
   await makePrivateFolder(dirname(path));
-  const password = random.hex(PASSWORD_BYTES);
-  await writeDurably(path, `${password}\n`);
-  return password;
+  await writeDurably(path, `${random.hex(PASSWORD_BYTES)}\n`);
 }
 
 /** undefined: no such file. Errors: `PG_PASSWORD_FILE` where others may read it, or it is empty. */

@@ -19,8 +19,10 @@ export interface Places {
   readonly serverLog: string;
   /** There while initdb runs: what is in the data directory meanwhile is worth nothing. */
   readonly initdbJournal: string;
-  /** There while pg_rewind runs, with the mark that holds: pg_rewind puts the source's mark into the data directory. */
-  readonly rewindJournal: string;
+  /** There while pg_rewind runs, or a dataset is put in its place, with the mark that holds: the data directory has another one, or none, meanwhile. */
+  readonly protectedMark: string;
+  /** There while a dataset is put in its place (swap.ts). */
+  readonly swapJournal: string;
   readonly forksDir: string;
 }
 
@@ -37,7 +39,8 @@ export function placesOf(config: PostgresConfig): Places {
     passFile: join(own, "pgpass"),
     serverLog: join(own, "server.log"),
     initdbJournal: join(own, "initdb-under-way"),
-    rewindJournal: join(own, "rewind-under-way.json"),
+    protectedMark: join(own, "rewind-under-way.json"),
+    swapJournal: join(own, "swap-under-way.json"),
     forksDir: config.forksDir,
   };
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 import type { Ms } from "../../base/units.ts";
 import type { Clock, Timers } from "../../world/port.ts";
+import { waitUntil } from "./context.ts";
 import { readIfThere } from "./durable.ts";
 import { cleanEnvironment } from "./environment.ts";
 import type { Places } from "./places.ts";
@@ -182,12 +183,11 @@ export class Postmaster {
   }
 
   async #waitForEnd(pids: readonly number[], limitMs: Ms): Promise<void> {
-    const giveUpAt = this.#clock.now() + limitMs;
-    for (;;) {
+    const wait = { clock: this.#clock, timers: this.#timers };
+    await waitUntil(wait, { limitMs, everyMs: POLL_MS }, async () => {
       const alive = await Promise.all(pids.map((pid) => isAlive(pid)));
-      if (!alive.includes(true) || this.#clock.now() >= giveUpAt) return;
-      await new Promise<void>((resolve) => this.#timers.after(POLL_MS, resolve));
-    }
+      return !alive.includes(true);
+    });
   }
 
   #ended(pid: number): void {

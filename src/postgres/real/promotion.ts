@@ -3,7 +3,6 @@
 import { ManateeError } from "../../base/errors.ts";
 import type { Timeline } from "../../base/lsn.ts";
 import { type Context, waitUntil } from "./context.ts";
-import { markMissing } from "./mark.ts";
 import { historyExists, writePlaceholders } from "./timeline-history.ts";
 
 const POLL_MS = 10;
@@ -22,10 +21,7 @@ export async function promote(context: Context, timeline: Timeline, signal: Abor
     throw refused(`timeline ${timeline} has a history file here already`);
   await writePlaceholders(context.places.dataDir, timeline);
   // From here on its WAL is its own: where its data once came from says nothing about it any more.
-  await context.mark.change((mark) => {
-    if (mark === undefined) throw markMissing(context.places);
-    return { ...mark, source: undefined };
-  });
+  await context.mark.update((mark) => ({ ...mark, source: undefined }));
   await context.sql(({ query }) => query("select pg_promote(false)"));
   const done = await waitUntil(context, { limitMs: PROMOTION_LIMIT_MS, everyMs: POLL_MS, signal }, () =>
     isPrimaryNow(context),

@@ -4,7 +4,12 @@ import { formatLineage } from "../../base/lineage.ts";
 import { formatLsn } from "../../base/lsn.ts";
 import { isoTime } from "../../base/text.ts";
 import type { Ms } from "../../base/units.ts";
-import type { PostgresObservation, ServerObservation } from "../../cluster/observation.ts";
+import {
+  answeringServer,
+  isHealthy,
+  type PostgresObservation,
+  type ServerObservation,
+} from "../../cluster/observation.ts";
 import type { PostgresReport } from "../../status/report.ts";
 import type { Look } from "./look.ts";
 
@@ -25,9 +30,9 @@ export function describeReport({
   mistakes: readonly string[];
 }): PostgresReport {
   const server = observation?.server;
-  const running = server?.kind === "primary" || server?.kind === "standby" ? server : undefined;
+  const running = server && answeringServer(server);
   return {
-    healthy: running !== undefined && !(running.kind === "primary" && running.cannotGoOn !== undefined),
+    healthy: server !== undefined && isHealthy(server),
     error: errorOf(observation),
     lastCheck: isoTime(lastCheckWall),
     version: look?.version ?? null,

@@ -8,13 +8,9 @@ import type { Context } from "./context.ts";
 import { errorCode } from "./durable.ts";
 import { KeptSession } from "./kept-session.ts";
 import { type Look, lookAtServer } from "./look.ts";
-import type { SqlSession } from "./sql.ts";
+import { CANNOT_CONNECT_NOW, type SqlSession, TOO_MANY_CONNECTIONS } from "./sql.ts";
 
 type Kind = "starting" | "unresponsive" | "primary" | "standby";
-
-/** SQLSTATE of a server that lets nobody in at the moment: it recovers, or it shuts down. */
-const CANNOT_CONNECT_NOW = "57P03";
-const TOO_MANY_CONNECTIONS = "53300";
 
 export class RunningServer {
   readonly pid: number;

@@ -3,11 +3,12 @@
 import { explainError, ManateeError } from "../../base/errors.ts";
 import type { PostgresAction } from "../../cluster/decision.ts";
 import { sameNames } from "../../cluster/desired-postgres.ts";
-import type { DataMark, PostgresObservation, PostgresSettings, ServerObservation } from "../../cluster/observation.ts";
+import type { Job, PostgresObservation, PostgresSettings, ServerObservation } from "../../cluster/observation.ts";
 import { NAME_BYTES_MAX, type PeerAddress } from "../../cluster/state.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import type { PostgresReport } from "../../status/report.ts";
 import type { Clock, Log, Random, Timers } from "../../world/port.ts";
+import { withLimit } from "../../world/waiting.ts";
 import type { PostgresServer, ReplicationPeer } from "../port.ts";
 import { type Binaries, findBinaries } from "./binaries.ts";
 import type { Context } from "./context.ts";
@@ -19,7 +20,7 @@ import { keepFork } from "./forks.ts";
 import { adoptData, initialise } from "./initialise.ts";
 import { type JobHandle, Jobs } from "./jobs.ts";
 import type { PostgresStorage } from "./dataset.ts";
-import { MarkFile, markMissing } from "./mark.ts";
+import { MarkFile } from "./mark.ts";
 import { OperatorRules } from "./operator-rules.ts";
 import { OperatorSettings } from "./operator-settings.ts";
 import { placesOf } from "./places.ts";
@@ -131,17 +132,9 @@ class RealPostgres implements PostgresServer {
   }
 
   /** undefined: it has not ended in time, and goes on. */
-  async #withinLimit<T>(look: Promise<T>): Promise<T | undefined> {
+  #withinLimit<T>(look: Promise<T>): Promise<T | undefined> {
     const { timers, config } = this.#context;
-    let cancel: () => void = () => undefined;
-    const limit = new Promise<undefined>((resolve) => {
-      cancel = timers.after(config.probeLimitMs * LOOK_LIMITS, () => resolve(undefined));
-    });
-    try {
-      return await Promise.race([look, limit]);
-    } finally {
-      cancel();
-    }
+    return withLimit({ limitMs: config.probeLimitMs * LOOK_LIMITS, timers }, () => look);
   }
 
   async #lookAround(): Promise<PostgresObservation> {
@@ -251,7 +244,7 @@ class RealPostgres implements PostgresServer {
   async perform(action: PostgresAction, peers: readonly ReplicationPeer[]): Promise<void> {
     if (action.kind !== "stop") this.#demandName();
     const begin = (work: (job: JobHandle) => Promise<void>) =>
-      this.#jobs.begin(action.kind as Parameters<Jobs["begin"]>[0], async (job) => {
+      this.#jobs.begin(action.kind as Job["kind"], async (job) => {
         await this.#storageSide?.before(action.kind);
         await work(job).finally(() => this.#storageSide?.after());
       });
@@ -291,8 +284,7 @@ class RealPostgres implements PostgresServer {
     const { mark } = this.#context;
     const before = await mark.read();
     if (before === undefined || before === "malformed" || before.lastDocument?.version === document.version) return;
-    await mark.change((present) => {
-      if (present === undefined) throw markMissing(this.#context.places);
+    await mark.update((present) => {
       // Named once, it is data like any other, also when a later document does not name it any more.
       const founding = present.founding && !document.json.includes(present.incarnation);
       return { ...present, founding, lastDocument: document };
@@ -385,12 +377,7 @@ class RealPostgres implements PostgresServer {
     await this.#postmaster.stop(mode, this.#context.config.stopLimitMs);
   }
 
-  async #short(
-    action: Exclude<
-      PostgresAction,
-      { kind: "initdb" | "start" | "stop" | "promote" | "copy" | "roll-back" | "rewind" | "keep-fork" }
-    >,
-  ): Promise<void> {
+  async #short(action: Exclude<PostgresAction, { kind: Job["kind"] }>): Promise<void> {
     const context = this.#context;
     try {
       switch (action.kind) {
@@ -398,13 +385,13 @@ class RealPostgres implements PostgresServer {
           await adoptData(context, action.incarnation, new AbortController().signal);
           break;
         case "mark-claim":
-          await this.#changeMark((mark) => ({
+          await context.mark.update((mark) => ({
             ...mark,
             claim: action.version === undefined ? undefined : { version: action.version },
           }));
           break;
         case "renew-incarnation":
-          await this.#changeMark((mark) => ({
+          await context.mark.update((mark) => ({
             ...mark,
             incarnation: action.incarnation,
             ...(action.leaving && { leaving: action.leaving }),
@@ -441,13 +428,6 @@ class RealPostgres implements PostgresServer {
   async #writeMarker({ token, checkpoint = false }: { token: string; checkpoint?: boolean }): Promise<void> {
     const lsn = await writeMarker(this.#context, { token, checkpoint });
     this.#running?.markerWritten({ token, lsn, checkpointed: checkpoint });
-  }
-
-  async #changeMark(change: (mark: DataMark) => DataMark): Promise<void> {
-    await this.#context.mark.change((mark) => {
-      if (mark === undefined) throw markMissing(this.#context.places);
-      return change(mark);
-    });
   }
 
   /** Names its binaries once; a failure is looked into again each time, since an operator may install them meanwhile. */

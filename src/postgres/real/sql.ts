@@ -8,6 +8,11 @@ import type { Timers } from "../../world/port.ts";
 /** By this application_name the driver's own sessions are told from clients' (together with superuser and Unix socket). */
 export const OWN_APPLICATION_NAME = "manatee";
 
+/** SQLSTATE of a server that lets nobody in at the moment: it recovers (until it is consistent), or it shuts down. */
+export const CANNOT_CONNECT_NOW = "57P03";
+/** SQLSTATE of one whose every slot is taken. */
+export const TOO_MANY_CONNECTIONS = "53300";
+
 export interface SqlTarget {
   /** A host, or the folder of a Unix socket. */
   readonly host: string;

@@ -5,12 +5,14 @@ import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 import { formatPoint } from "../../base/lineage.ts";
 import type { PostgresAction } from "../../cluster/decision.ts";
+import { pause } from "../../world/waiting.ts";
 import type { ReplicationPeer } from "../port.ts";
-import { type Context, pause } from "./context.ts";
+import type { Context } from "./context.ts";
 import { readControlFile } from "./control-file.ts";
 import { newestTimeline } from "./data-directory.ts";
 import { errorCode, flushFolder, isMissing, makePrivateFolder } from "./durable.ts";
 import { serverArguments, writeSettingsFiles } from "./settings.ts";
+import { CANNOT_CONNECT_NOW, TOO_MANY_CONNECTIONS } from "./sql.ts";
 import { removeTimeline, removeUnreachableHistories } from "./timeline-history.ts";
 import { cutWal } from "./wal-files.ts";
 
@@ -58,15 +60,14 @@ export async function startServer(
   }
 }
 
-/** A server in recovery refuses sessions with 57P03 until it is consistent. */
 async function tryConnect(context: Context): Promise<"accepts" | "recovers" | "silent"> {
   try {
     await context.sql((session) => session.query("select 1"));
     return "accepts";
   } catch (error) {
-    if (errorCode(error) === "57P03") return "recovers";
-    // Every slot taken: it accepts, only not us.
-    return errorCode(error) === "53300" ? "accepts" : "silent";
+    if (errorCode(error) === CANNOT_CONNECT_NOW) return "recovers";
+    // It accepts, only not us.
+    return errorCode(error) === TOO_MANY_CONNECTIONS ? "accepts" : "silent";
   }
 }
 

@@ -30,7 +30,7 @@ export class StorageSide {
   /** Ends a swap that was cut short. Never rejects: until it is over, the data is incomplete. */
   async settle(): Promise<void> {
     const { clock, log } = this.#context;
-    if (this.#isBusy() || clock.now() < this.#settleAt || !(await isSwapping(this.#context))) return;
+    if (this.#isBusy() || clock.now() < this.#settleAt || !(await isSwapping(this.#context.places))) return;
     this.#settleAt = clock.now() + SETTLE_EVERY_MS;
     await settleSwap(this.#context).catch((error: unknown) =>
       log.warn("a roll-back that was cut short can't be ended yet", { reason: explainError(error) }),

@@ -1,11 +1,11 @@
 // Puts a staged dataset in the place of the data directory's. A journal beside the data directory names both: whatever ends in the middle, the next look finds
 // which step is due by looking at what is there. Until it has ended the data is incomplete; nothing is destroyed.
 
-import { join } from "node:path";
 import { explainError } from "../../base/errors.ts";
 import type { Context } from "./context.ts";
 import { datasetAway, forkDataset, type PostgresStorage, stagedDataset } from "./dataset.ts";
 import { flushFileSystem, readIfThere, removeDurably, writeDurably } from "./durable.ts";
+import type { Places } from "./places.ts";
 
 interface Journal {
   /** What is there now is kept as the fork of that name. */
@@ -16,14 +16,10 @@ interface Journal {
   readonly worthless?: boolean;
 }
 
-function journalPath({ places }: Pick<Context, "places">): string {
-  return join(places.own, "swap-under-way.json");
-}
-
 /** The staged dataset is complete, durable and bears the mark that is to hold. Resolves when it is in place; else {@link settleSwap} goes on later. */
 export async function swapIn(context: Context, journal: Journal): Promise<void> {
   // In this order: the second alone would pass for a rewind that was cut short.
-  await writeDurably(journalPath(context), JSON.stringify(journal));
+  await writeDurably(context.places.swapJournal, JSON.stringify(journal));
   await context.mark.protect();
   await settleSwap(context);
 }
@@ -39,8 +35,8 @@ export async function settleSwap(context: Context): Promise<void> {
   if (placed?.origin?.dataset === forkDataset(dataset, journal.fork)) await storage.promote(dataset);
   await storage.mount(dataset, journal.folder);
   await flushFileSystem(context.places.dataDir);
-  await removeDurably(context.places.rewindJournal);
-  await removeDurably(journalPath(context));
+  await removeDurably(context.places.protectedMark);
+  await removeDurably(context.places.swapJournal);
   const before = forkDataset(dataset, journal.fork);
   context.log.info("the dataset is in place", { dataset, ...(journal.worthless === true ? {} : { kept: before }) });
   if (journal.worthless === true)
@@ -73,11 +69,11 @@ async function renameBoth({ storage, dataset }: PostgresStorage, { fork }: Journ
 }
 
 /** Whether a swap is under way, or was cut short. */
-export async function isSwapping(context: Pick<Context, "places">): Promise<boolean> {
-  return (await readIfThere(journalPath(context))) !== undefined;
+export async function isSwapping({ swapJournal }: Places): Promise<boolean> {
+  return (await readIfThere(swapJournal)) !== undefined;
 }
 
 async function readJournal(context: Context): Promise<Journal | undefined> {
-  const text = await readIfThere(journalPath(context));
+  const text = await readIfThere(context.places.swapJournal);
   return text === undefined ? undefined : (JSON.parse(text) as Journal);
 }

@@ -4,8 +4,6 @@ export interface TarEntry {
   readonly path: string;
   readonly kind: "file" | "folder" | "link";
   readonly size: number;
-  readonly mode: number;
-  readonly linkTarget: string;
 }
 
 export interface TarSink {
@@ -84,8 +82,6 @@ function parseHeader(block: Buffer): TarEntry {
     path: (prefix === "" ? name : `${prefix}/${name}`).replace(/\/+$/, ""),
     kind,
     size: kind === "file" ? number(block, 124, 12) : 0,
-    mode: number(block, 100, 8) & 0o777,
-    linkTarget: text(block, 157, 100),
   };
 }
 

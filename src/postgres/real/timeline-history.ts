@@ -8,7 +8,12 @@ import { parseLsn, type Timeline } from "../../base/lsn.ts";
 import { flushFolder, readIfThere, removeDurably, writeDurably } from "./durable.ts";
 
 export function historyFileName(timeline: Timeline): string {
-  return `${timeline.toString(16).toUpperCase().padStart(8, "0")}.history`;
+  return `${timelineName(timeline)}.history`;
+}
+
+/** As names of files in pg_wal begin. */
+function timelineName(timeline: Timeline): string {
+  return timeline.toString(16).toUpperCase().padStart(8, "0");
 }
 
 /** undefined: there is none, or it is a placeholder (comments only). */
@@ -85,7 +90,7 @@ export async function removeUnreachableHistories(
 /** Takes away what a promotion to `timeline` left that never began: its history file and its segments. */
 export async function removeTimeline(dataDir: string, timeline: Timeline): Promise<void> {
   const folder = join(dataDir, "pg_wal");
-  const prefix = timeline.toString(16).toUpperCase().padStart(8, "0");
+  const prefix = timelineName(timeline);
   for (const name of await readdir(folder))
     if (name.startsWith(prefix) && /^[0-9A-F]{8}([0-9A-F]{16}(\.partial)?|\.history)$/.test(name))
       await removeDurably(join(folder, name));

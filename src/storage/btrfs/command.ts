@@ -1,6 +1,7 @@
 // One btrfs command: run with the rights it needs, tried again for a moment where the subvolume is busy, its refusal made an error.
 
 import type { Timers } from "../../world/port.ts";
+import { pause } from "../../world/waiting.ts";
 import { Privileges } from "../common/privileges.ts";
 import type { ProgramAnswer } from "../common/program.ts";
 import { storageError, type StorageErrorCode } from "../errors.ts";
@@ -34,7 +35,7 @@ export class BtrfsCommand {
       if (answer.status === 0) return answer.stdout;
       if (pauseMs === undefined || this.#meaningOf(answer) !== "STORAGE_BUSY")
         throw this.refusal(args, answer, rewording);
-      await new Promise<void>((resolve) => this.#timers.after(pauseMs, resolve));
+      await pause(this.#timers, pauseMs);
     }
     throw new Error("unreachable");
   }

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { Timers } from "../../world/port.ts";
+import { pause } from "../../world/waiting.ts";
 import { isFolder, listFolder } from "../common/files.ts";
 import type { Removal } from "../common/medium.ts";
 import type { BtrfsCommand } from "./command.ts";
@@ -26,7 +27,7 @@ export function subvolumeRemoval({
   const untilFreed = async () => {
     for (const pauseMs of FREED_PAUSES_MS) {
       if ((await btrfs.run(["subvolume", "list", "-d", place])).trim() === "") break;
-      await new Promise<void>((resolve) => timers.after(pauseMs, resolve));
+      await pause(timers, pauseMs);
     }
     // What was freed can be used from the next commit on.
     await btrfs.run(["filesystem", "sync", place]);

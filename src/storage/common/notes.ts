@@ -2,6 +2,7 @@
 // and what never changes of a snapshot. Extended attributes can't be set on what is read-only, and files that belong to the data would be sent along.
 
 import { join } from "node:path";
+import { parseJson } from "../../base/json.ts";
 import { storageError } from "../errors.ts";
 import type { Properties } from "../port.ts";
 import { listFolder, makeFolder, readText, removeText, writeText } from "./files.ts";
@@ -74,12 +75,7 @@ export async function readFacts(folder: string): Promise<Facts | undefined> {
   const path = join(folder, FACTS);
   const text = await readText(path);
   if (text === undefined) return undefined;
-  let facts: unknown;
-  try {
-    facts = JSON.parse(text);
-  } catch {
-    facts = undefined;
-  }
+  const facts = parseJson(text);
   if (isFacts(facts)) return facts;
   throw storageError("STORAGE_FAILED", `${path} is not what was written there`);
 }

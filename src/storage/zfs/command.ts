@@ -2,6 +2,7 @@
 
 import { userInfo } from "node:os";
 import type { Timers } from "../../world/port.ts";
+import { pause } from "../../world/waiting.ts";
 import { Privileges } from "../common/privileges.ts";
 import type { ProgramAnswer } from "../common/program.ts";
 import type { StorageErrorCode } from "../errors.ts";
@@ -41,7 +42,7 @@ export class ZfsCommand {
     for (const pauseMs of [...BUSY_PAUSES_MS, undefined]) {
       const answer = await this.#privileges.run(verb, command);
       if (answer.status === 0 || pauseMs === undefined || meaningOf(answer) !== "STORAGE_BUSY") return answer;
-      await new Promise<void>((resolve) => this.#timers.after(pauseMs, resolve));
+      await pause(this.#timers, pauseMs);
     }
     throw new Error("unreachable");
   }

@@ -5,6 +5,7 @@ import { userInfo } from "node:os";
 import { ManateeError } from "../../base/errors.ts";
 import type { Bytes } from "../../base/units.ts";
 import type { Timers } from "../../world/port.ts";
+import { pause } from "../../world/waiting.ts";
 import { readFrom, writeTo } from "../common/program.ts";
 import { storageError } from "../errors.ts";
 import { demandDataset, demandProperties, demandSnapshot, demandTag, formatSnapshot } from "../names.ts";
@@ -339,7 +340,7 @@ class ZfsStorage implements Storage {
   async #untilGone(dataset: DatasetName): Promise<void> {
     for (let looks = 0; looks < LOOKS_MAX; looks++) {
       if ((await this.look(dataset)) === undefined) return;
-      await new Promise<void>((resolve) => this.#timers.after(LOOK_EVERY_MS, resolve));
+      await pause(this.#timers, LOOK_EVERY_MS);
     }
   }
 

@@ -1,7 +1,12 @@
-// Bounds for calls that may hang: at the limit the caller goes on without an answer.
+// Waiting for time, and bounds for what may hang, by timers that are handed in.
 
 import type { Ms } from "../base/units.ts";
-import type { Timers } from "../world/port.ts";
+import type { Timers } from "./port.ts";
+
+/** Resolves after that time. */
+export function pause(timers: Timers, delayMs: Ms): Promise<void> {
+  return new Promise((resolve) => timers.after(delayMs, resolve));
+}
 
 /**
  * Runs the call with a signal that is aborted after the limit. Settles as the call does, or with `undefined` at the limit: what the
@@ -28,6 +33,10 @@ export async function withLimit<T>(
   }
 }
 
-export function pause(timers: Timers, delayMs: Ms): Promise<void> {
-  return new Promise((resolve) => timers.after(delayMs, resolve));
+/** Rejects where the promise has not settled in time; what it was about goes on, and is the caller's to end. */
+export function demandWithin<T>(timers: Timers, limitMs: Ms, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const cancel = timers.after(limitMs, () => reject(new Error(`nothing came within ${limitMs} ms`)));
+    promise.then(resolve, reject).finally(cancel);
+  });
 }
