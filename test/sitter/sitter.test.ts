@@ -572,12 +572,12 @@ describe("an operator's request to rebuild this peer", () => {
         : decision(),
     );
     await connected(scene);
-    expect(last(scene).rebuildRequested).toBe(false);
+    expect(last(scene).rebuildRequested).toBeUndefined();
     scene.world.disk.set("/state/rebuild.json", { content: "{}", mode: 0o600 });
     await scene.world.until("the copy", () => scene.postgres.performed.length > 0);
     const { data } = scene.postgres.observation;
     if (data.kind !== "present" || !data.mark) throw new Error("the fake has data");
-    const copied = { ...data, mark: { ...data.mark, incarnation: "new", incomplete: true } };
+    const copied = { ...data, mark: { ...data.mark, incarnation: "new", incomplete: true, source: OTHER.id } };
     scene.postgres.observation = {
       ...scene.postgres.observation,
       job: { kind: "copy", since: 0, progress: undefined },
@@ -592,7 +592,7 @@ describe("an operator's request to rebuild this peer", () => {
     };
     await scene.world.until("it is taken away", () => !scene.world.disk.has("/state/rebuild.json"));
     await scene.world.advance(5_000);
-    expect(last(scene).rebuildRequested).toBe(false);
+    expect(last(scene).rebuildRequested).toBeUndefined();
   });
 });
 
