@@ -34,7 +34,9 @@ export function parseRebuildRequest(text: string): RebuildWish {
   const parsed = requestSchema.safeParse(json);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw unreadable([issue?.path.join("."), issue?.message].filter((part) => part !== undefined && part !== "").join(": "));
+    throw unreadable(
+      [issue?.path.join("."), issue?.message].filter((part) => part !== undefined && part !== "").join(": "),
+    );
   }
   return { from: parsed.data.from ?? undefined, full: parsed.data.full ?? false };
 }

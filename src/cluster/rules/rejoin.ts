@@ -231,7 +231,7 @@ function leaveFork(scene: StandbyScene, because: string): Step {
 export function noRoom(kept: number): Pick<Step, "waitingOn" | "operator" | "lookAgainAfterMs"> {
   return {
     waitingOn: `room for another fork: ${kept} are kept`,
-    operator: "look through the forks that are kept, and remove those that hold nothing you need",
+    operator: "manatee-adm diverged, and --drop those forks that hold nothing you need",
     lookAgainAfterMs: IDLE_MS,
   };
 }
