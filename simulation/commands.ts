@@ -375,9 +375,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     run: asOperator((world, [mode]) => operator.setOneNodeWriteMode(world, mode === "on")),
   },
   rebuild: {
-    usage: "rebuild A",
-    help: "manatee-adm rebuild, on A",
-    run: onPeer((_, peer) => void (peer.sitter && (peer.sitter.rebuildRequested = true))),
+    usage: "rebuild A [from B] [full]",
+    help: "manatee-adm rebuild [--from B] [--full], on A",
+    run: onPeer((world, peer, words) => {
+      const from = words[0] === "from" ? peerNamed(world, words[1]).address.id : undefined;
+      if (peer.sitter) peer.sitter.rebuildRequested = { from, full: words.includes("full") };
+    }),
   },
   "takeover-accept-loss": {
     usage: "takeover-accept-loss A",

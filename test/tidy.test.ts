@@ -281,6 +281,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "backup/wire",
     "snapshots",
     "postgres/forks",
+    "postgres/rebuild-look",
+    "postgres/rebuild-plan",
+    "status/rebuild-file",
   ],
   client: ["base", "cluster", "world", "coordination/port", "shard"],
 };

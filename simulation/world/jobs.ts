@@ -127,6 +127,7 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
       data.mark = { ...data.mark, incomplete: false };
       data.cutShort = undefined;
       world.dirty = true;
+      isRebuilt(peer);
       succeed(peer, "rewind");
       tell(world, `${peer.name}: has rewound against ${source.name}`);
     });
@@ -181,6 +182,7 @@ export function runRollBack(world: World, peer: SimPeer, from: PeerAddress): voi
       data.mark = { ...data.mark, incomplete: false };
       data.cutShort = undefined;
       world.dirty = true;
+      isRebuilt(peer);
       succeed(peer, "roll-back");
       tell(world, `${peer.name}: has rolled back, to go on from ${peerName(world, from)}`);
     });
@@ -223,11 +225,16 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
       data.controlState = "recovery";
       data.cutShort = undefined;
       world.dirty = true;
-      if (peer.sitter) peer.sitter.rebuildRequested = false;
+      isRebuilt(peer);
       succeed(peer, "copy");
       tell(world, `${peer.name}: has copied ${source.name}`);
     });
   });
+}
+
+/** As the sitter takes an operator's request away. */
+function isRebuilt({ sitter }: SimPeer): void {
+  if (sitter) sitter.rebuildRequested = undefined;
 }
 
 /** The directory when a copy begins: a mark, and no database. */

@@ -42,7 +42,7 @@ export function startSitter(world: World, peer: SimPeer): void {
     lastDecision: undefined,
     told: "",
     pushed: "",
-    rebuildRequested: false,
+    rebuildRequested: undefined,
   };
   peer.sitter = sitter;
   // a server that ran before this sitter: whether it exited meanwhile nobody saw

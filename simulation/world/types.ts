@@ -15,6 +15,7 @@ import type {
   PostgresSettings,
   ShardView,
 } from "../../src/cluster/observation.ts";
+import type { RebuildWish } from "../../src/cluster/rejoin-way.ts";
 import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
 import type { Tags } from "../../src/cluster/tags.ts";
 import type { Random } from "../random.ts";
@@ -208,7 +209,7 @@ export interface SimSitter {
   told: string;
   /** What it last told the others at once, over its streams. */
   pushed: string;
-  rebuildRequested: boolean;
+  rebuildRequested: RebuildWish | undefined;
 }
 
 export interface SimJob {

@@ -5,6 +5,7 @@ import type { PeerAddress } from "../cluster/state.ts";
 import type { SitterConfig, StoreConfig } from "../config/types.ts";
 import type { Coordination, NodePath, Session } from "../coordination/port.ts";
 import type { Forks } from "../postgres/forks.ts";
+import type { RebuildLook } from "../postgres/rebuild-look.ts";
 import type { ShardStore } from "../shard/port.ts";
 import type { World } from "../world/port.ts";
 
@@ -21,6 +22,8 @@ export interface AdminContext {
   shardStore(session: Session, path: NodePath): ShardStore;
   /** Those that this host's peer keeps. */
   forks(config: SitterConfig): Promise<Forks>;
+  /** What a rebuild of this host's peer would find. */
+  rebuildLook(config: SitterConfig): Promise<RebuildLook>;
   /** Of the peers of that file's shard. */
   backups(config: SitterConfig): Promise<PeerBackups>;
 }

@@ -1,10 +1,11 @@
 // Which peer of the document an operator means.
 
 import { ManateeError } from "../base/errors.ts";
+import { parsePeerId } from "../base/peer-id.ts";
 import { membersOf, type PeerAddress, type PeerEntry, type ShardState, shortName } from "../cluster/state.ts";
 import { nearest } from "../config/suggest.ts";
 
-/** By the whole name, the first eight characters of it, or the id; or by address. */
+/** By the whole name, the first eight characters of it, the id, or `HOST:PORT` of its PostgreSQL; or by address. */
 export function findPeer(
   state: ShardState,
   { zonename, ip }: { zonename: string | undefined; ip: string | undefined },
@@ -32,7 +33,12 @@ export function findPeer(
 }
 
 export function isCalled(peer: PeerAddress, name: string): boolean {
-  return peer.zoneId === name || peer.id === name || shortName(peer) === name;
+  return [peer.zoneId, peer.id, shortName(peer), placeOf(peer)].includes(name);
+}
+
+/** Of its PostgreSQL, as its URL has it. */
+function placeOf({ pgUrl, ip, id }: PeerAddress): string {
+  return /^tcp:\/\/(?:[^@/]*@)?([^:/]+:\d+)/.exec(pgUrl)?.[1] ?? `${ip}:${parsePeerId(id)?.pgPort ?? 5432}`;
 }
 
 function unknown(message: string, hint: string): ManateeError {

@@ -4,12 +4,13 @@
 import type * as z from "zod";
 import { ManateeError } from "../base/errors.ts";
 import { parseJson } from "../base/json.ts";
+import { leftMsOf } from "../base/progress.ts";
 import type { Ms } from "../base/units.ts";
 import type { PeerCredential } from "../peers/credential.ts";
 import type { Clock, Crypto, HttpStream, Timers, TlsTrust, Transport } from "../world/port.ts";
 import { demandWithin } from "../world/waiting.ts";
 import { jsonOf, readFrames } from "./frames.ts";
-import { leftMsOf, type TransferProgress } from "./progress.ts";
+import type { TransferProgress } from "./progress.ts";
 import {
   beginSchema,
   endSchema,

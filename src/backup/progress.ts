@@ -13,9 +13,3 @@ export interface TransferProgress {
   /** Place in the sender's queue; 0: it sends. */
   readonly position: number;
 }
-
-/** Estimates are just that: a stream may be longer than expected, and then has no time left. */
-export function leftMsOf({ done, expected, elapsedMs }: Pick<TransferProgress, "done" | "expected" | "elapsedMs">) {
-  if (expected === undefined || done === 0) return undefined;
-  return (Math.max(0, expected - done) / done) * elapsedMs;
-}

@@ -1,11 +1,11 @@
 // One stream to one receiver: waits for its turn, holds the snapshots it needs for as long as it sends, counts, and ends in one of two ways, whatever happens.
 
 import { explainError } from "../base/errors.ts";
+import { leftMsOf } from "../base/progress.ts";
 import type { Ms } from "../base/units.ts";
 import type { Snapshot, Storage } from "../storage/port.ts";
 import type { Clock, Log } from "../world/port.ts";
 import type { Pace } from "./pace.ts";
-import { leftMsOf } from "./progress.ts";
 import type { Place } from "./queue.ts";
 import type { TransferView } from "./wire.ts";
 

@@ -1,6 +1,6 @@
 // What a peer can say of its WAL: the timelines it went through, and where it ends. Contents are never compared; these are.
 
-import { formatLsn, type Lsn, parseLsn, type Timeline } from "./lsn.ts";
+import { formatLsn, HIGHEST_LSN, type Lsn, parseLsn, type Timeline } from "./lsn.ts";
 
 /** A timeline that was left: it is part of this WAL up to `end`, where the next one began. */
 export interface TimelineSegment {
@@ -46,6 +46,26 @@ export function canFollow(server: Lineage, point: WalPoint): boolean {
   if (point.timeline === server.timeline) return true;
   const left = server.past.find((segment) => segment.timeline === point.timeline);
   return left !== undefined && left.end >= point.lsn;
+}
+
+/** The timelines of a WAL whose end does not matter, the present one last. */
+export function segmentsOf({ past, timeline }: Lineage): readonly TimelineSegment[] {
+  return [...past, { timeline, end: HIGHEST_LSN }];
+}
+
+/** What two WALs have in common, as their timelines show it; the last one's end is where they part. */
+export function sharedSegments(
+  own: readonly TimelineSegment[],
+  theirs: readonly TimelineSegment[],
+): readonly TimelineSegment[] {
+  const shared: TimelineSegment[] = [];
+  for (const [i, segment] of own.entries()) {
+    const other = theirs[i];
+    if (other?.timeline !== segment.timeline) break;
+    shared.push(other.end < segment.end ? other : segment);
+    if (other.end !== segment.end) break;
+  }
+  return shared;
 }
 
 /** `1@0/3000060,2@0/5000000,3`: timelines left with their ends, then the present one. */

@@ -6,6 +6,7 @@ import type { Timeline } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
 import type { Announcement, DataMark, PostgresSettings } from "./observation.ts";
+import type { RejoinWay } from "./rejoin-way.ts";
 import type { Incarnation, PeerAddress, ShardState } from "./state.ts";
 
 /** Numbered in docs/protocol.md. */
@@ -198,8 +199,10 @@ export interface Rejoining {
   /** The new name of the content, and under which name the old one is kept. */
   readonly incarnation: Incarnation;
   readonly fork: string;
+  /** Its WAL was seen to have left the other's: there is a point to go back to. */
+  readonly forked: boolean;
   /** What has been begun on the data, and when; undefined: nothing yet. */
-  readonly touched: { readonly by: "roll-back" | "rewind" | "copy"; readonly at: Ms } | undefined;
+  readonly touched: { readonly by: RejoinWay; readonly at: Ms } | undefined;
 }
 
 export interface Replacing {

@@ -4,6 +4,7 @@ import type { Lineage, Wal, WalPoint } from "../base/lineage.ts";
 import type { Lsn } from "../base/lsn.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Ms } from "../base/units.ts";
+import type { RebuildWish } from "./rejoin-way.ts";
 import { type Incarnation, membersOf, type PeerAddress, type ShardState } from "./state.ts";
 import type { Tags } from "./tags.ts";
 
@@ -23,8 +24,8 @@ export interface Observation {
   readonly postgres: PostgresObservation;
   /** Evidence about other peers that are in the election or the state. */
   readonly peers: Readonly<Record<PeerId, PeerEvidence>>;
-  /** R1: an operator asked for this peer's data to be copied anew. */
-  readonly rebuildRequested?: boolean;
+  /** R1.8: an operator asked for this peer to be rebuilt, and how. */
+  readonly rebuildRequested?: RebuildWish | undefined;
 }
 
 /** What the operator chose; the same on all peers of a shard. Defaults stand in config/. */

@@ -3,12 +3,12 @@
 import { readFileSync } from "node:fs";
 import type { PeerBackups } from "../admin/context.ts";
 import { type BackupClient, backupClient } from "../backup/client.ts";
-import type { TransferProgress } from "../backup/progress.ts";
 import { receiveSnapshot } from "../backup/receive.ts";
 import type { PeerAddress } from "../cluster/state.ts";
 import type { SitterConfig } from "../config/types.ts";
 import { peerCredential } from "../peers/credential.ts";
 import { secretIn } from "../peers/secret-file.ts";
+import { canReceive } from "../postgres/copy-way.ts";
 import type { PeerSnapshots } from "../postgres/real/dataset.ts";
 import type { Storage } from "../storage/port.ts";
 import type { World } from "../world/port.ts";
@@ -67,7 +67,8 @@ export function peerSnapshots(options: PeerSnapshotsOptions): PeerSnapshots {
     async takeNow(from, signal) {
       const client = clientOf(from);
       const { format } = await client.list({ signal });
-      if (format !== (await storage.capabilities()).format) return undefined;
+      const ours = (await storage.capabilities()).format;
+      if (!canReceive({ theirs: format, ours })) return undefined;
       return client.takeNow({ signal });
     },
     receive: ({ from, snapshot, dataset, signal, onProgress }) =>
@@ -77,20 +78,9 @@ export function peerSnapshots(options: PeerSnapshotsOptions): PeerSnapshots {
         dataset,
         snapshot,
         signal,
-        onProgress: (progress) => onProgress(inWords(progress)),
+        onProgress,
         timers,
         log,
       }),
   };
-}
-
-function inWords({ done, expected, leftMs, position }: TransferProgress): string {
-  if (position > 0) return `place ${position} in the sender's queue`;
-  const all = expected === undefined ? "" : ` of ${gigabytes(expected)}`;
-  const left = leftMs === undefined ? "" : `, ${Math.round(leftMs / 1000)} s left`;
-  return `${gigabytes(done)}${all} GB${left}`;
-}
-
-function gigabytes(bytes: number): string {
-  return (bytes / 1e9).toFixed(2);
 }

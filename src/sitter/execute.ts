@@ -7,7 +7,7 @@ import { encodeState, generationIn } from "../cluster/codec.ts";
 import type { Action, Decision, PostgresAction, StoreAction } from "../cluster/decision.ts";
 import { sameNames } from "../cluster/desired-postgres.ts";
 import { checkTransition } from "../cluster/invariants.ts";
-import type { Observation, PostgresSettings, ServerObservation } from "../cluster/observation.ts";
+import { markOf, type Observation, type PostgresSettings, type ServerObservation } from "../cluster/observation.ts";
 import { membersOf } from "../cluster/state.ts";
 import type { PostgresServer, ReplicationPeer } from "../postgres/port.ts";
 import type { World } from "../world/port.ts";
@@ -86,7 +86,15 @@ export class Executor {
     const began = await this.#attempt(action.kind, () => this.#postgres.perform(action, peers), describe(action));
     // A start writes its files by the peers of that moment.
     if (action.kind === "start") this.#appliedPeers = undefined;
-    if (began && action.kind === "copy") this.#rebuild.copyBegan(action.incarnation);
+    if (began) this.#noticeRebuild(action, observation);
+  }
+
+  /** A copy names its data itself; the other ways leave it the name that it was given before. */
+  #noticeRebuild(action: PostgresAction, { postgres: { data } }: Observation): void {
+    if (action.kind === "copy") this.#rebuild.began(action);
+    if (action.kind !== "roll-back" && action.kind !== "rewind") return;
+    const mark = markOf(data);
+    if (mark) this.#rebuild.began({ incarnation: mark.incarnation, from: action.from });
   }
 
   /** I2, I5: the last check of a document before it leaves this process. */

@@ -1,10 +1,12 @@
 // An operator's request to rebuild this peer from another (`manatee-adm rebuild`): a file, so that it survives a restart, read beside
-// the loop, so that a disk that hangs holds nothing up.
+// the loop, so that a disk that hangs holds nothing up. One that can't be understood is left where it is, and nothing is done.
 
-import { explainError } from "../base/errors.ts";
+import { explainError, ManateeError } from "../base/errors.ts";
 import type { Ms } from "../base/units.ts";
 import type { PostgresObservation } from "../cluster/observation.ts";
-import type { Incarnation } from "../cluster/state.ts";
+import type { RebuildWish } from "../cluster/rejoin-way.ts";
+import type { Incarnation, PeerAddress } from "../cluster/state.ts";
+import { parseRebuildRequest } from "../status/rebuild-file.ts";
 import type { World } from "../world/port.ts";
 
 const READ_INTERVAL_MS = 1_000;
@@ -13,13 +15,17 @@ export class RebuildRequest {
   readonly #path: string;
   readonly #world: World;
   readonly #onChange: () => void;
-  #requested = false;
+  /** As it was last read, and what it says. */
+  #text: string | undefined;
+  #wish: RebuildWish | undefined;
+  /** Why it can't be understood. */
+  #problem: string | undefined;
   #reading = false;
   #readAt: Ms | undefined;
   /** Grows when a request is fulfilled: what was being read of the file meanwhile is old. */
   #fulfilled = 0;
-  /** The copy that fulfils it. */
-  #copy: Incarnation | undefined;
+  /** What fulfils it: data of that name, from that peer. */
+  #begun: { readonly incarnation: Incarnation; readonly from: PeerAddress } | undefined;
 
   constructor({ path, world, onChange }: { path: string; world: World; onChange: () => void }) {
     this.#path = path;
@@ -27,8 +33,12 @@ export class RebuildRequest {
     this.#onChange = onChange;
   }
 
-  get requested(): boolean {
-    return this.#requested;
+  get wish(): RebuildWish | undefined {
+    return this.#wish;
+  }
+
+  get problem(): string | undefined {
+    return this.#problem;
   }
 
   /** Looks for the file, beside the loop and not too often. */
@@ -40,17 +50,21 @@ export class RebuildRequest {
     void this.#read();
   }
 
-  copyBegan(incarnation: Incarnation): void {
-    if (this.#requested) this.#copy = incarnation;
+  /** A copy, a roll-back or a rewind, which ends as data of that name. */
+  began(work: { incarnation: Incarnation; from: PeerAddress }): void {
+    if (this.#wish) this.#begun = work;
   }
 
-  /** Takes the request away once the copy made for it is there, complete. */
+  /** Takes the request away once the data made for it is there, complete. */
   notice(postgres: PostgresObservation): void {
     const { data, job } = postgres;
-    if (this.#copy === undefined || job !== undefined || data.kind !== "present" || data.mark === undefined) return;
-    if (data.mark.incarnation !== this.#copy || data.mark.incomplete) return;
-    this.#copy = undefined;
-    this.#requested = false;
+    if (this.#begun === undefined || job !== undefined || data.kind !== "present" || data.mark === undefined) return;
+    const { incarnation, source, incomplete } = data.mark;
+    // The name alone is renewed before the data is touched: what names no source has not come from there yet.
+    if (incarnation !== this.#begun.incarnation || source !== this.#begun.from.id || incomplete) return;
+    this.#begun = undefined;
+    this.#text = undefined;
+    this.#wish = undefined;
     this.#fulfilled++;
     this.#world.log.info("rebuild complete");
     void this.#remove();
@@ -71,15 +85,31 @@ export class RebuildRequest {
   async #read(): Promise<void> {
     const fulfilled = this.#fulfilled;
     try {
-      const there = (await this.#world.files.read(this.#path)) !== undefined;
-      if (fulfilled === this.#fulfilled && there !== this.#requested) {
-        this.#requested = there;
-        this.#onChange();
-      }
+      const text = await this.#world.files.read(this.#path);
+      if (fulfilled === this.#fulfilled && text !== this.#text) this.#take(text);
     } catch (error) {
       this.#world.log.warn("rebuild request not readable", { path: this.#path, error: explainError(error) });
     } finally {
       this.#reading = false;
     }
+  }
+
+  #take(text: string | undefined): void {
+    this.#text = text;
+    this.#wish = undefined;
+    this.#problem = undefined;
+    try {
+      this.#wish = text === undefined ? undefined : parseRebuildRequest(text);
+    } catch (error) {
+      if (!(error instanceof ManateeError)) throw error;
+      this.#problem = `${this.#path}: ${error.message}`;
+      this.#world.log.error("rebuild request not understood", {
+        path: this.#path,
+        code: error.code,
+        error: error.message,
+        hint: error.hint,
+      });
+    }
+    this.#onChange();
   }
 }

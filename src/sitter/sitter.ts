@@ -156,10 +156,16 @@ export class Sitter implements StatusSource {
       run: this.#run,
       now: this.#world.clock.now(),
       decidedSince: this.#story.decidedSince,
-      postgres: this.#postgresReport,
+      postgres: this.#withProblem(this.#postgresReport),
       silent: this.#peers.silent(),
       evaluationOnly: this.#store.session?.evaluationOnly ?? false,
     });
+  }
+
+  /** A request that does nothing is seen by whoever looks why. */
+  #withProblem(report: PostgresReport): PostgresReport {
+    const { problem } = this.#rebuild;
+    return problem === undefined ? report : { ...report, warnings: [...report.warnings, problem] };
   }
 
   journal(between: { fromWallMs: number; toWallMs: number }): readonly JournalEntry[] {
@@ -231,7 +237,7 @@ export class Sitter implements StatusSource {
       store,
       postgres,
       peers: this.#peers.evidence(),
-      rebuildRequested: this.#rebuild.requested,
+      rebuildRequested: this.#rebuild.wish,
     };
   }
 

@@ -42,6 +42,14 @@ describe("docs/json-output.md", () => {
     ]);
     const explained = JSON.parse((await moved.adm("explain-failover", "-j")).out) as object;
     expect(Object.keys(explained)).toEqual(documented("explain-failover"));
+    const shardAsIs = await new ShardFixture().prepare();
+    const { ip, zoneId } = peer("c");
+    const c = { ip, zoneId, shardPath: "/manatee/1", zkCfg: { connStr: "10.0.0.9" }, postgres: { dataDir: "/data" } };
+    shardAsIs.files.set("/c.json", JSON.stringify(c));
+    const planned = JSON.parse(
+      (await shardAsIs.adm("rebuild", "-c", "/c.json", "--dry-run", "-o", "json")).out,
+    ) as object;
+    expect(Object.keys(planned)).toEqual(documented("rebuild"));
     const { async } = JSON.parse((await shard.stat("-s", "1")).out) as { async: object };
     expect(Object.keys(async)).toEqual(documented("stat"));
   });

@@ -13,6 +13,7 @@ import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
 import { memoryStore, type MemoryStore } from "../../src/coordination/memory/driver.ts";
 import type { Session } from "../../src/coordination/port.ts";
 import type { ForkContent, Forks, KeptFork } from "../../src/postgres/forks.ts";
+import { type Known, known, type LocalFacts } from "../../src/postgres/rebuild-plan.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
 import type { JournalEntry, PeerReport } from "../../src/status/report.ts";
 import type { Log, World } from "../../src/world/port.ts";
@@ -276,6 +277,20 @@ export class ShardFixture {
     },
   };
 
+  /** What this host shows to who asks what a rebuild would do. */
+  local: LocalFacts = {
+    dataDir: "/data",
+    forksDir: "/data.forks",
+    mark: known(undefined),
+    dataBytes: known(2_000_000_000),
+    wal: known({ names: new Set<string>(), segmentBytes: 16_777_216n }),
+    hasRewind: known(true),
+    room: known({ freeBytes: 50_000_000_000, keptFreeBytes: 1_000_000_000 }),
+    storage: undefined,
+    lastCopies: {},
+  };
+  sourceBytes: Known<number> = known(3_000_000_000);
+
   /** As the peers' backup servers would answer. */
   readonly backups: PeerBackups = {
     list: async (peer) => ({
@@ -378,6 +393,11 @@ export class ShardFixture {
       author: "manatee-adm of root on host1",
       coordination: () => Promise.resolve(this.store.as("adm")),
       forks: () => Promise.resolve(this.forks),
+      rebuildLook: () =>
+        Promise.resolve({
+          local: () => Promise.resolve(this.local),
+          sourceBytes: () => Promise.resolve(this.sourceBytes),
+        }),
       backups: () => Promise.resolve(this.backups),
       shardStore: (session, path) => shardStore({ session, path, clock: realClock, log: quiet }),
     };

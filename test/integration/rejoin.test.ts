@@ -69,6 +69,39 @@ scenario(
   },
 );
 
+scenario("R1: an operator has an async rebuilt whole from another async, under load", { peers: 4 }, async (shard) => {
+  await shard.writer();
+  const before = await shard.state();
+  const [source, target] = before.async.map(({ id }) => shard.peer(id)) as [TestPeer, TestPeer];
+  const rebuild = (...args: readonly string[]) =>
+    shard.tool("manatee-adm", ["rebuild", "-c", target.configFile, "--full", ...args], 120_000);
+  const itself = await rebuild("--from", target.name, "-y");
+  expect(itself.status).toBe(1);
+  expect(itself.stderr).toContain("it is the peer that is to be rebuilt");
+  const from = ["--from", source.name];
+  const dryRun = await rebuild(...from, "--dry-run", "-o", "json");
+  expect(dryRun.status, dryRun.stderr).toBe(0);
+  const plan = JSON.parse(dryRun.stdout) as { bytes: number; fork: { name: string; bytes: number } };
+  expect(plan).toMatchObject({ way: "base-backup", from: source.name, waits: [], unknown: [] });
+  expect(plan.bytes).toBeGreaterThan(1_000_000);
+  expect(plan.fork.bytes).toBeGreaterThan(1_000_000);
+  expect(forksOf(target)).toEqual([]);
+  const rebuilt = await rebuild(...from, "-y");
+  expect(rebuilt.status, `${rebuilt.stdout}\n${rebuilt.stderr}`).toBe(0);
+  expect(forksOf(target)).toEqual([plan.fork.name]);
+  const copies = (await target.logEntries()).filter((entry) => entry["msg"] === "action" && entry["action"] === "copy");
+  expect(copies.at(-1)).toMatchObject({ from: source.id });
+  await shard.waitForChain();
+  const after = await shard.state();
+  const incarnationOf = (state: typeof before) => state.async.find(({ id }) => id === target.id)?.incarnation;
+  expect(incarnationOf(after)).not.toBe(incarnationOf(before));
+  await shard.waitForWrites(20);
+  // What the copy took is what the next one is estimated by.
+  const again = await rebuild(...from, "--dry-run", "-o", "json");
+  expect((JSON.parse(again.stdout) as { durationMs: number | null }).durationMs).toBeGreaterThan(0);
+  await shard.check();
+});
+
 scenario("R1: two forks one after the other are both kept", {}, async (shard) => {
   await shard.writer();
   for (let round = 0; round < 2; round++) {

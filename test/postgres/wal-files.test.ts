@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { lsn } from "../../src/base/lsn.ts";
 import { newestBeforeFork } from "../../src/snapshots/choice.ts";
 import { linksOutside } from "../../src/postgres/real/links-outside.ts";
-import { carryWal, segmentName, walSegmentBytes } from "../../src/postgres/real/wal-files.ts";
+import { carryWal, walSegmentBytes } from "../../src/postgres/real/wal-files.ts";
+import { segmentName } from "../../src/postgres/wal-segments.ts";
 
 const SEGMENT = 4096n;
 const at = (segment: number, offset = 0) => lsn(BigInt(segment) * SEGMENT + BigInt(offset));

@@ -572,12 +572,19 @@ describe("an operator's request to rebuild this peer", () => {
         : decision(),
     );
     await connected(scene);
-    expect(last(scene).rebuildRequested).toBe(false);
+    expect(last(scene).rebuildRequested).toBeUndefined();
     scene.world.disk.set("/state/rebuild.json", { content: "{}", mode: 0o600 });
     await scene.world.until("the copy", () => scene.postgres.performed.length > 0);
     const { data } = scene.postgres.observation;
     if (data.kind !== "present" || !data.mark) throw new Error("the fake has data");
-    const copied = { ...data, mark: { ...data.mark, incarnation: "new", incomplete: true } };
+    // Only renamed yet: the copy ended before it touched anything.
+    scene.postgres.observation = {
+      ...scene.postgres.observation,
+      data: { ...data, mark: { ...data.mark, incarnation: "new", source: undefined } },
+    };
+    await scene.world.advance(3_000);
+    expect(scene.world.disk.has("/state/rebuild.json")).toBe(true);
+    const copied = { ...data, mark: { ...data.mark, incarnation: "new", incomplete: true, source: OTHER.id } };
     scene.postgres.observation = {
       ...scene.postgres.observation,
       job: { kind: "copy", since: 0, progress: undefined },
@@ -592,7 +599,29 @@ describe("an operator's request to rebuild this peer", () => {
     };
     await scene.world.until("it is taken away", () => !scene.world.disk.has("/state/rebuild.json"));
     await scene.world.advance(5_000);
-    expect(last(scene).rebuildRequested).toBe(false);
+    expect(last(scene).rebuildRequested).toBeUndefined();
+  });
+});
+
+describe("a request that can't be understood", () => {
+  it("is left where it is, asks for nothing, and is shown", async () => {
+    const scene = start(() => decision());
+    await connected(scene);
+    scene.world.disk.set("/state/rebuild.json", { content: '{"from": 7}', mode: 0o600 });
+    await scene.world.until("it is shown", () =>
+      Boolean(scene.sitter.report()?.postgres.warnings.some((text) => text.includes("/state/rebuild.json"))),
+    );
+    expect(last(scene).rebuildRequested).toBeUndefined();
+    expect(scene.world.lines).toContainEqual(
+      expect.objectContaining({
+        level: "error",
+        fields: expect.objectContaining({ code: "REBUILD_REQUEST_UNREADABLE" }) as object,
+      }),
+    );
+    expect(scene.world.disk.has("/state/rebuild.json")).toBe(true);
+    scene.world.disk.set("/state/rebuild.json", { content: '{"full": true}', mode: 0o600 });
+    await scene.world.until("the corrected one is seen", () => last(scene).rebuildRequested?.full === true);
+    expect(scene.sitter.report()?.postgres.warnings).toEqual([]);
   });
 });
 

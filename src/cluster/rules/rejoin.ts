@@ -1,14 +1,5 @@
-// R1: a peer whose WAL has forked comes back. Stop receiving; raise the version; make a new incarnation durable and published; keep the fork; roll back, rewind or copy.
-// And the copy of a peer that has no data.
-//
-// Which way is tried (R1.6, nextWay). Whether what is here was touched, the mark tells: then it says "incomplete".
-//
-//   tried before  what is here  next
-//   nothing       anything      roll-back where the storage can, else rewind
-//   roll-back     untouched     rewind
-//   roll-back     incomplete    copy
-//   rewind        anything      copy
-//   copy          anything      copy, again and again
+// R1: a peer whose WAL has forked comes back. Stop receiving; raise the version; make a new incarnation durable and published; keep the fork; roll back, rewind or copy
+// (rejoin-way.ts). And the copy of a peer that has no data.
 
 import { canFollow, containsPoint, formatPoint, type Lineage, type Wal, type WalPoint } from "../../base/lineage.ts";
 import type { PeerId } from "../../base/peer-id.ts";
@@ -16,6 +7,7 @@ import type { PostgresAction, Rejoining } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
 import { markOf, type ServerObservation } from "../observation.ts";
 import { isMissed, judgeGone, receivesFrom } from "../gone.ts";
+import { leavesRoomForLess, nextWay } from "../rejoin-way.ts";
 import {
   attempt,
   electionEntryOf,
@@ -31,7 +23,7 @@ import {
   type Step,
   waited,
 } from "../step.ts";
-import { isFrozen, type PeerEntry } from "../state.ts";
+import { chainOf, isFrozen, type PeerEntry } from "../state.ts";
 
 /** Whom this peer could go back to, and the WAL that it would have to follow. */
 export interface Source {
@@ -60,6 +52,38 @@ export function sourceOf(scene: Scene): Source | undefined {
 export function isPrimaryGone({ obs, state, memory }: Scene): boolean {
   const flows = receivesFrom(obs, state.primary);
   return judgeGone(obs, state, state.primary, { flows, silentSince: memory.waits.silent }).gone;
+}
+
+/**
+ * R1.8: from whom this peer is rebuilt, as an operator asked. undefined: nobody asked, or it has to wait: until a primary serves, this peer may be the one that
+ * the shard needs to go on.
+ */
+export function rebuildSource(scene: Scene): PeerEntry | undefined {
+  const { obs, role, state } = scene;
+  const asked = obs.rebuildRequested;
+  if (asked === undefined || role === "sync") return undefined;
+  const source = sourceOf(scene)?.peer;
+  if (source?.id !== state.primary.id) return undefined;
+  return asked.from === undefined || asked.from === source.id ? source : wishedSource(scene, asked.from);
+}
+
+/** A member of the chain that follows, and is there. What it has received beyond the primary shows as a fork afterwards, like any other. */
+export function wishedSource({ obs, state, me }: Scene, wished: PeerId): PeerEntry | undefined {
+  const peer = chainOf(state).find(({ id }) => id === wished && id !== me);
+  const follows = peer && electionEntryOf(obs, peer.id)?.announcement?.phase === "following";
+  if (!peer || !follows || !presentAs(obs, peer)) return undefined;
+  return judgeGone(obs, state, peer, { flows: receivesFrom(obs, peer) }).gone ? undefined : peer;
+}
+
+/** R1.8: a rebuild that goes the way of any fork. A server that is down is believed only what was seen of it before. */
+export function goesByFork(scene: Scene): boolean {
+  const { obs, state, memory } = scene;
+  const { server } = obs.postgres;
+  const source = sourceOf(scene);
+  if (obs.rebuildRequested === undefined || source === undefined) return false;
+  const forked =
+    server.kind === "standby" ? hasForked({ ...scene, server }, source) : memory.rejoining?.forked === true;
+  return leavesRoomForLess(obs.rebuildRequested, { primary: state.primary.id, forked });
 }
 
 /** Whether this peer's WAL, known to its end, has forked from that source's. */
@@ -96,7 +120,7 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
       lookAgainAfterMs: SOON_MS,
     };
   }
-  const raising = raiseFirst(scene, because, source.peer.id);
+  const raising = raiseFirst(scene, because, { from: source.peer.id, forked: true });
   if (raising) return raising;
   return leaveFork(scene, because);
 }
@@ -105,7 +129,11 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
  * The version is raised by a write of this peer's own, sent after it had stopped receiving: a newer version alone may be older than that. undefined: it
  * is. A write that counts on what this peer has reported can't land any more.
  */
-export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | undefined {
+export function raiseFirst(
+  scene: Scene,
+  because: string,
+  { from, forked }: Pick<Rejoining, "from" | "forked">,
+): Step | undefined {
   const { memory, obs, version } = scene;
   const current = memory.rejoining?.from === from ? memory.rejoining : undefined;
   if (current?.raised) return undefined;
@@ -131,6 +159,7 @@ export function raiseFirst(scene: Scene, because: string, from: PeerId): Step | 
     raised: false,
     incarnation: current?.incarnation ?? obs.nonce,
     fork: forkOf(scene),
+    forked,
     touched: undefined,
   };
   return { ...step, rule: "R1", memory: { ...step.memory, rejoining } };
@@ -199,7 +228,7 @@ function leaveFork(scene: StandbyScene, because: string): Step {
 export function noRoom(kept: number): Pick<Step, "waitingOn" | "operator" | "lookAgainAfterMs"> {
   return {
     waitingOn: `room for another fork: ${kept} are kept`,
-    operator: "look through the forks that are kept, and remove those that hold nothing you need",
+    operator: "manatee-adm diverged, and --drop those forks that hold nothing you need",
     lookAgainAfterMs: IDLE_MS,
   };
 }
@@ -255,15 +284,6 @@ export function continueRejoining(scene: Scene): Step | undefined {
   });
 }
 
-/** The table in the head of this file. Cheapest first. */
-function nextWay(
-  tried: NonNullable<Rejoining["touched"]>["by"] | undefined,
-  { canRollBack, incomplete }: { canRollBack: boolean; incomplete: boolean },
-): NonNullable<Rejoining["touched"]>["by"] {
-  if (tried === undefined) return canRollBack ? "roll-back" : "rewind";
-  return tried === "roll-back" && !incomplete ? "rewind" : "copy";
-}
-
 /** A peer without data (or with what is left of a copy) copies from whoever {@link sourceOf} names. */
 export function restore(scene: Scene, because: string): Step {
   if (!connected(scene.obs)) return { rule: "R1", because, waitingOn: "the coordination store" };
@@ -292,6 +312,11 @@ export function copyStep(scene: Scene, from: PeerEntry, because: string, rejoini
 /** A copy under way is worth nothing once its source is not the one to go back to any more. */
 export function copyIsStale(scene: Scene): PeerId | undefined {
   const { copying } = scene.memory;
-  const still = copying && (copying.from === scene.state.primary.id || copying.from === sourceOf(scene)?.peer.id);
+  const wished = scene.obs.rebuildRequested?.from;
+  const still =
+    copying &&
+    (copying.from === scene.state.primary.id ||
+      copying.from === sourceOf(scene)?.peer.id ||
+      (copying.from === wished && wishedSource(scene, wished) !== undefined));
   return copying && !still ? copying.from : undefined;
 }

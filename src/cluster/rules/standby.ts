@@ -23,10 +23,12 @@ import {
   continueRejoining,
   copyIsStale,
   copyStep,
+  goesByFork,
   hasForked,
   isPrimaryGone,
   noRoom,
   raiseFirst,
+  rebuildSource,
   rejoinIfForked,
   renewIncarnation,
   restore,
@@ -35,7 +37,7 @@ import {
 import { resolveForgottenClaim, takeOver, untilFlowEnds } from "./takeover.ts";
 
 export function decideAsStandby(scene: Scene): Step {
-  const { obs, role, state } = scene;
+  const { obs, state } = scene;
   const { data, server, job } = obs.postgres;
   if (server.kind === "primary") return leavePrimary(scene);
   if (job) return awaitJob(scene);
@@ -62,9 +64,8 @@ export function decideAsStandby(scene: Scene): Step {
       `the database here (system identifier ${data.systemIdentifier}) is not the shard's (${state.systemIdentifier})`,
       "move this peer's data directory away, so that it is copied from the shard",
     );
-  // Until there is a primary to copy from, the request waits: this peer may be the one that the shard needs to go on.
-  const source = obs.rebuildRequested && role !== "sync" ? sourceOf(scene)?.peer : undefined;
-  if (source?.id === state.primary.id) return rebuild(scene, source);
+  const source = rebuildSource(scene);
+  if (source && !goesByFork(scene)) return rebuild(scene, source);
   const rejoining = server.kind === "stopped" ? continueRejoining(scene) : undefined;
   if (rejoining) return rejoining;
   if (founding && mark?.adopted)
@@ -267,6 +268,12 @@ function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "w
       ...(isLong(waited(scene, "receiver"), scene) ? { operator } : {}),
     };
   }
+  const wished = obs.rebuildRequested?.from;
+  if (wished !== undefined && !rebuildSource(scene))
+    return {
+      waitingOn: `${wished}, from which it is to be rebuilt, to follow the shard`,
+      operator: "manatee-adm rebuild without --from, if that peer does not come back",
+    };
   if (role === "none" || role === "deposed")
     return { waitingOn: `${state.primary.id} to take it into the chain`, ...hindrance(scene) };
   if (role === "sync" && !presentAs(obs, state.sync as PeerEntry))
@@ -388,7 +395,7 @@ function standbySettings(scene: StandbyScene, upstream: PeerEntry): PostgresSett
   return { syncNames: [NOBODY], gate: open ? "open" : "closed", upstream: addressOf(upstream) };
 }
 
-/** An operator's `rebuild`: like a fork that is left, by a copy. Not before a newer version was read: a write of S1 may count on what this peer has reported. */
+/** An operator's `rebuild` of what has not forked, or is to be whole: like a fork that is left, by a copy. Not before a newer version was read: a write of S1 may count on what this peer has reported. */
 function rebuild(scene: Scene, source: PeerEntry): Step {
   const { obs, memory } = scene;
   const { data, server, forks } = obs.postgres;
@@ -399,7 +406,7 @@ function rebuild(scene: Scene, source: PeerEntry): Step {
   // What such a server receives, or has reported a moment ago, can't be seen.
   if ((server.kind === "starting" || server.kind === "unresponsive") && !memory.rejoining?.raised)
     return attempt(obs, { ...base, action: { kind: "stop", mode: "immediate" } });
-  const raising = raiseFirst(scene, because, source.id);
+  const raising = raiseFirst(scene, because, { from: source.id, forked: false });
   if (raising) return raising;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
   const mark = markOf(data);

@@ -3,8 +3,10 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
+import type { Bytes } from "../../base/units.ts";
 import type { DataMark, DataObservation } from "../../cluster/observation.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
+import { amountInWords } from "../amount.ts";
 import { demandServing, finishCopiedFolder, takeBaseBackup } from "./base-backup.ts";
 import { configFileContent, connInfo, endpointOf, reloadableContent, singleUserOptions } from "./configuration.ts";
 import type { Context } from "./context.ts";
@@ -28,14 +30,14 @@ import { type SqlTarget, withConnection } from "./sql.ts";
 
 /**
  * A base backup in place of what is there. Marked as incomplete before anything is removed, until all is durable. `decided`: what lay there when that was decided.
- * Errors: `PG_DATA_CHANGED`, `PG_COPY_FAILED`, `PG_NO_SPACE`.
+ * Resolves with what came. Errors: `PG_DATA_CHANGED`, `PG_COPY_FAILED`, `PG_NO_SPACE`.
  */
 export async function copyByBaseBackup(
   context: Context,
   options: { from: PeerAddress; incarnation: string; decided: DataObservation; job: JobHandle },
-): Promise<void> {
+): Promise<Bytes> {
   const { from, decided, job } = options;
-  const { places, config, timers } = context;
+  const { places, config, timers, clock } = context;
   demandStopped(context);
   const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
   const { major } = await context.binaries();
@@ -52,19 +54,24 @@ export async function copyByBaseBackup(
   await removeDurably(places.initdbJournal);
   for (const name of await readdir(places.dataDir))
     if (name !== MARK_FILE) await removeTree(join(places.dataDir, name));
+  const began = clock.now();
+  let bytes: Bytes = 0;
   await takeBaseBackup({
     source,
     dataDir: places.dataDir,
     major,
     signal: job.signal,
     timers,
-    onProgress: ({ received, total }) =>
-      job.progress(`${gigabytes(received)} of ${gigabytes(Math.max(total, received))} GB`),
+    onProgress: ({ received, total }) => {
+      bytes = received;
+      job.progress(amountInWords({ done: received, expected: total, elapsedMs: clock.now() - began }));
+    },
     demandSpace: (bytes) => demandSpace(context, places.dataDir, bytes),
   });
   await finishCopiedFolder(places.dataDir);
   await flushFileSystem(places.dataDir);
   await context.mark.settle({ incomplete: false });
+  return bytes;
 }
 
 /** Of content that comes from that peer, under a new incarnation. What this peer has promised and seen stays. */
@@ -176,7 +183,11 @@ async function checkpointSource(
   }
 }
 
-export function sourceTarget({ config, self }: Context, from: PeerAddress, password: string): SqlTarget {
+export function sourceTarget(
+  { config, self }: Pick<Context, "config" | "self">,
+  from: PeerAddress,
+  password: string,
+): SqlTarget {
   const { host, port } = endpointOf(from);
   // Not by the peer's own name: whoever streams under it would count as the peer.
   return {
@@ -239,8 +250,4 @@ function rewindMissing(binDir: string): ManateeError {
     remedy: "reobserve",
     hint: "Nothing has to be done: the peer is copied afresh instead; install PostgreSQL's full server package to save time.",
   });
-}
-
-function gigabytes(bytes: number): string {
-  return (bytes / 1e9).toFixed(2);
 }

@@ -3,6 +3,7 @@
 import { ManateeError } from "../../base/errors.ts";
 import type { TimelineSegment } from "../../base/lineage.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
+import type { Amount } from "../amount.ts";
 import type { Dataset, DatasetName, Snapshot, SnapshotName, Storage } from "../../storage/port.ts";
 
 /** Handed in where the configuration names one. */
@@ -23,6 +24,11 @@ export interface PeerSnapshot {
   readonly properties: Readonly<Record<string, string>>;
 }
 
+export interface ReceiveProgress extends Amount {
+  /** Place in the sender's queue; 0: it sends. */
+  readonly position: number;
+}
+
 /** How snapshots of other peers come here. Each call rejects with a ManateeError. */
 export interface PeerSnapshots {
   /** One that is begun after this call. undefined: what that peer sends, this storage can't receive. */
@@ -33,7 +39,7 @@ export interface PeerSnapshots {
     snapshot: PeerSnapshot;
     dataset: DatasetName;
     signal: AbortSignal;
-    onProgress: (text: string) => void;
+    onProgress: (progress: ReceiveProgress) => void;
   }): Promise<SnapshotName>;
 }
 

@@ -3,10 +3,11 @@
 
 import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
-import type { Lineage, TimelineSegment } from "../../base/lineage.ts";
-import { HIGHEST_LSN, type Lsn, parseLsn } from "../../base/lsn.ts";
+import type { TimelineSegment } from "../../base/lineage.ts";
+import { type Lsn, parseLsn } from "../../base/lsn.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
 import type { Snapshot } from "../../storage/port.ts";
+import { chooseRollBack, type RollBackChoice } from "../copy-way.ts";
 import type { Context } from "./context.ts";
 import { readControlFile } from "./control-file.ts";
 import { demandStopped } from "./copy.ts";
@@ -37,11 +38,9 @@ export async function rollBack(
     job.signal.throwIfAborted();
     throw rollBackFailed(`${from.id} does not tell its timelines`, cause);
   });
-  const timelines = await sharedTimelines(context, source);
-  const chosen = storage.chooseSnapshot(await storage.storage.snapshots(storage.dataset), timelines);
-  if (!chosen) throw rollBackFailed("no snapshot ends before the fork");
-  job.progress(`snapshot ${chosen.name}`);
-  const folder = await stage(context, storage, { snapshot: chosen, source, timelines, from });
+  const { snapshot, shared } = await chooseFrom(context, storage, source);
+  job.progress(`snapshot ${snapshot.name}`);
+  const folder = await stage(context, storage, { snapshot, source, timelines: shared, from });
   job.signal.throwIfAborted();
   await swapIn(context, { fork, folder });
 }
@@ -115,29 +114,22 @@ async function backupStart(dataDir: string): Promise<Lsn | undefined> {
   return position === undefined || position === "" ? undefined : parseLsn(position);
 }
 
-/** What this peer's WAL and the source's have in common, as their timelines show it; the last one's end is the fork. */
-async function sharedTimelines(
+/** By the timelines that this peer's data and the source's WAL show. */
+async function chooseFrom(
   { places }: Context,
+  { storage, dataset, chooseSnapshot }: PostgresStorage,
   { systemIdentifier, lineage }: SourceWal,
-): Promise<readonly TimelineSegment[]> {
+): Promise<Extract<RollBackChoice<Snapshot>, { kind: "from" }>> {
   const control = await readControlFile(places.dataDir);
   if (control.systemIdentifier !== systemIdentifier) throw rollBackFailed("the source is another database");
-  const own = segmentsOf(await readLineage(places.dataDir, newestTimeline(control)));
-  const theirs = segmentsOf(lineage);
-  const shared: TimelineSegment[] = [];
-  for (const [i, segment] of own.entries()) {
-    const other = theirs[i];
-    if (other?.timeline !== segment.timeline) break;
-    shared.push(other.end < segment.end ? other : segment);
-    if (other.end !== segment.end) break;
-  }
-  const fork = shared.at(-1);
-  if (!fork || fork.end === HIGHEST_LSN) throw rollBackFailed("its timelines show no fork");
-  return shared;
-}
-
-function segmentsOf({ past, timeline }: Lineage): readonly TimelineSegment[] {
-  return [...past, { timeline, end: HIGHEST_LSN }];
+  const choice = chooseRollBack({
+    own: await readLineage(places.dataDir, newestTimeline(control)),
+    source: lineage,
+    snapshots: await storage.snapshots(dataset),
+    choose: chooseSnapshot,
+  });
+  if (choice.kind === "none") throw rollBackFailed(choice.because);
+  return choice;
 }
 
 function rollBackFailed(what: string, cause?: unknown): ManateeError {

@@ -5,19 +5,14 @@ import { join } from "node:path";
 import { explainError } from "../../base/errors.ts";
 import { reach } from "../../base/lineage.ts";
 import { HIGHEST_LSN, type Lsn, parseLsn } from "../../base/lsn.ts";
-import type { Ms } from "../../base/units.ts";
+import type { Bytes, Ms } from "../../base/units.ts";
 import type { PeerAddress } from "../../cluster/state.ts";
+import { amountInWords } from "../amount.ts";
 import type { Context } from "./context.ts";
 import { readControlFile } from "./control-file.ts";
 import { demandStopped, markOfCopy, sourceTarget } from "./copy.ts";
-import {
-  demandInPlace,
-  forkNameOf,
-  type PeerSnapshot,
-  type PeerSnapshots,
-  type PostgresStorage,
-  stagedDataset,
-} from "./dataset.ts";
+import { obstacleToSeed } from "../copy-way.ts";
+import { forkNameOf, type PeerSnapshot, type PeerSnapshots, type PostgresStorage, stagedDataset } from "./dataset.ts";
 import { flushFileSystem, makePrivateFolder, removeDurably, writeDurably } from "./durable.ts";
 import { dataMajor, observeData } from "./data-directory.ts";
 import type { JobHandle } from "./jobs.ts";
@@ -35,6 +30,8 @@ export interface HeldWal {
   /** Where the source's WAL ended when the data was in place: a server that has it needs the hold no longer. */
   readonly until: Lsn;
   readonly since: Ms;
+  /** What came. */
+  readonly bytes: Bytes;
   release(): void;
 }
 
@@ -69,7 +66,8 @@ export async function seedFrom(context: Context, options: SeedOptions): Promise<
     ready.slot.release();
     throw error;
   }
-  return { until: ready.until, since: context.clock.now(), release: ready.slot.release };
+  const { until, slot, bytes } = ready;
+  return { until, since: context.clock.now(), bytes, release: slot.release };
 }
 
 /** A reason, not a fault. */
@@ -80,6 +78,7 @@ interface Ready {
   readonly until: Lsn;
   /** Where the dataset is mounted. */
   readonly folder: string;
+  readonly bytes: Bytes;
 }
 
 async function makeReady(
@@ -89,9 +88,10 @@ async function makeReady(
   const { storage, dataset } = kept;
   const { signal } = job;
   const placed = await storage.look(dataset);
-  if (!placed?.mounted) throw new NoSeed(`the dataset ${dataset} is not mounted`);
-  const { folder } = placed;
-  demandInPlace(folder, context.places.dataDir);
+  const folder = placed?.mounted ? placed.folder : undefined;
+  const { dataDir } = context.places;
+  const obstacle = obstacleToSeed({ dataset, mountedAt: folder, dataDir, formats: undefined });
+  if (folder === undefined || obstacle !== undefined) throw new NoSeed(obstacle);
   const source = await askSource(context, from, signal);
   const slot = await holdWal(context, from, signal);
   try {
@@ -101,9 +101,9 @@ async function makeReady(
     // Of an attempt that was cut short: the dataset is in its place, so that this is worth nothing.
     await discardStaged(kept);
     await storage.abandonReceive(stagedDataset(dataset));
-    await stage(context, { kept, peers, from, snapshot, source, incarnation, job });
+    const bytes = await stage(context, { kept, peers, from, snapshot, source, incarnation, job });
     signal.throwIfAborted();
-    return { slot, until: await slot.end(), folder };
+    return { slot, until: await slot.end(), folder, bytes };
   } catch (error) {
     slot.release();
     throw error;
@@ -121,17 +121,22 @@ async function stage(
     incarnation: string;
     job: JobHandle;
   },
-): Promise<void> {
+): Promise<Bytes> {
   const { kept, peers, from, snapshot, job } = wanted;
   const { storage, dataset } = kept;
   const staged = stagedDataset(dataset);
   const began = context.clock.now();
+  let bytes: Bytes = 0;
   const received = await peers.receive({
     from,
     snapshot,
     dataset: staged,
     signal: job.signal,
-    onProgress: (text) => job.progress(text),
+    onProgress: (progress) => {
+      bytes = progress.done;
+      const { position } = progress;
+      job.progress(position > 0 ? `place ${position} in the sender's queue` : amountInWords(progress));
+    },
   });
   try {
     const { folder } = await storage.mount(staged);
@@ -144,6 +149,7 @@ async function stage(
       snapshot: snapshot.name,
       tookMs: Math.round(context.clock.now() - began),
     });
+    return bytes;
   } catch (error) {
     await discardStaged(kept).catch((later: unknown) =>
       context.log.warn("what was staged is still there", { dataset: staged, reason: explainError(later) }),

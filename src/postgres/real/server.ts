@@ -20,6 +20,7 @@ import { keepFork } from "./forks.ts";
 import { adoptData, initialise } from "./initialise.ts";
 import { type JobHandle, Jobs } from "./jobs.ts";
 import type { PostgresStorage } from "./dataset.ts";
+import { noteCopy } from "./last-copies.ts";
 import { MarkFile } from "./mark.ts";
 import { OperatorRules } from "./operator-rules.ts";
 import { OperatorSettings } from "./operator-settings.ts";
@@ -266,9 +267,11 @@ class RealPostgres implements PostgresServer {
         return begin((job) => this.#copy({ ...action, decided, job }));
       }
       case "roll-back":
-        return begin((job) => rollBack(context, { from: action.from, fork: action.fork, job }));
+        return begin((job) =>
+          this.#noted("roll-back", () => rollBack(context, { from: action.from, fork: action.fork, job })),
+        );
       case "rewind":
-        return begin((job) => rewindTo(context, action.from, job));
+        return begin((job) => this.#noted("rewind", () => rewindTo(context, action.from, job)));
       case "keep-fork":
         return begin(({ signal }) => keepFork(context, action.name, signal));
       default:
@@ -348,8 +351,19 @@ class RealPostgres implements PostgresServer {
   /** From a snapshot of that peer where both sides can, else by a base backup. */
   async #copy(options: Parameters<typeof copyByBaseBackup>[1]): Promise<void> {
     this.#releaseWal();
+    const { clock } = this.#context;
+    let began = clock.now();
     this.#heldWal = await seedFrom(this.#context, options);
-    if (!this.#heldWal) await copyByBaseBackup(this.#context, options);
+    if (this.#heldWal) return noteCopy(this.#context, { way: "seed", began, bytes: this.#heldWal.bytes });
+    began = clock.now();
+    const bytes = await copyByBaseBackup(this.#context, options);
+    await noteCopy(this.#context, { way: "base-backup", began, bytes });
+  }
+
+  async #noted(way: "roll-back" | "rewind", work: () => Promise<void>): Promise<void> {
+    const began = this.#context.clock.now();
+    await work();
+    await noteCopy(this.#context, { way, began, bytes: undefined });
   }
 
   /** What the source keeps for a server that was restored is needed until that has it. */

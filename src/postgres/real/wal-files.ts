@@ -3,7 +3,8 @@
 import { copyFile, constants, lstat, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { TimelineSegment, WalPoint } from "../../base/lineage.ts";
-import type { Lsn, Timeline } from "../../base/lsn.ts";
+import type { Lsn } from "../../base/lsn.ts";
+import { segmentName, walWanted } from "../wal-segments.ts";
 import { flushFolder } from "./durable.ts";
 
 const SEGMENT_NAME = /^[0-9A-F]{24}(\.partial)?$/;
@@ -13,14 +14,6 @@ export async function walSegmentBytes(folder: string): Promise<bigint> {
   const name = (await readdir(folder)).find((each) => SEGMENT_NAME.test(each));
   if (name === undefined) throw new Error(`there is no WAL in ${folder}`);
   return BigInt((await lstat(join(folder, name))).size);
-}
-
-/** `00000001000000000000000A` */
-export function segmentName(timeline: Timeline, number: bigint, segmentBytes: bigint): string {
-  const perId = 0x1_0000_0000n / segmentBytes;
-  return [BigInt(timeline), number / perId, number % perId]
-    .map((part) => part.toString(16).toUpperCase().padStart(8, "0"))
-    .join("");
 }
 
 /**
@@ -39,22 +32,9 @@ export async function carryWal(options: {
   const fork = timelines.at(-1) as TimelineSegment;
   const own = new Set(await readdir(from));
   const present = (await readdir(to)).filter((name) => SEGMENT_NAME.test(name));
-  const wanted = new Set<string>();
-  let missing: string | undefined;
-  // A segment that ends exactly at the fork is whole; the next one holds nothing of it.
-  for (let number = start / segmentBytes; number * segmentBytes < fork.end; number++) {
-    let found = false;
-    for (const { timeline, end } of timelines) {
-      // What bears its name behind its end is a file that waits to be used again.
-      if (number * segmentBytes >= end) continue;
-      const name = segmentName(timeline, number, segmentBytes);
-      if (own.has(name)) await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
-      if (!own.has(name) && !present.includes(name)) continue;
-      wanted.add(name);
-      found = true;
-    }
-    if (!found) missing ??= segmentName(fork.timeline, number, segmentBytes);
-  }
+  const { wanted, missing } = walWanted({ own, present, start, timelines, segmentBytes });
+  for (const name of wanted)
+    if (own.has(name)) await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
   for (const name of present) if (!wanted.has(name)) await rm(join(to, name));
   const last = segmentName(fork.timeline, fork.end / segmentBytes, segmentBytes);
   if (wanted.has(last)) await zeroFrom(join(to, last), fork.end % segmentBytes, segmentBytes);
