@@ -280,6 +280,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "config",
     "backup/wire",
     "snapshots",
+    "postgres/clones",
     "postgres/forks",
   ],
   client: ["base", "cluster", "world", "coordination/port", "shard"],

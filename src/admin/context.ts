@@ -4,6 +4,7 @@ import type { SnapshotEntry, SnapshotList } from "../backup/wire.ts";
 import type { PeerAddress } from "../cluster/state.ts";
 import type { SitterConfig, StoreConfig } from "../config/types.ts";
 import type { Coordination, NodePath, Session } from "../coordination/port.ts";
+import type { Clones } from "../postgres/clones.ts";
 import type { Forks } from "../postgres/forks.ts";
 import type { ShardStore } from "../shard/port.ts";
 import type { World } from "../world/port.ts";
@@ -21,6 +22,8 @@ export interface AdminContext {
   shardStore(session: Session, path: NodePath): ShardStore;
   /** Those that this host's peer keeps. */
   forks(config: SitterConfig): Promise<Forks>;
+  /** Those of this host's peer. */
+  clones(config: SitterConfig): Promise<Clones>;
   /** Of the peers of that file's shard. */
   backups(config: SitterConfig): Promise<PeerBackups>;
 }

@@ -12,6 +12,8 @@ import type { Announcement } from "../../src/cluster/observation.ts";
 import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
 import { memoryStore, type MemoryStore } from "../../src/coordination/memory/driver.ts";
 import type { Session } from "../../src/coordination/port.ts";
+import type { Clone, Clones } from "../../src/postgres/clones.ts";
+import type { Snapshot } from "../../src/storage/port.ts";
 import type { ForkContent, Forks, KeptFork } from "../../src/postgres/forks.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
 import type { JournalEntry, PeerReport } from "../../src/status/report.ts";
@@ -276,6 +278,36 @@ export class ShardFixture {
     },
   };
 
+  /** Of this host's peer. */
+  clonesKept: Clone[] = [];
+  readonly clonePlace: { snapshots: Snapshot[]; shared: boolean; freePercent: number } = {
+    snapshots: [],
+    shared: true,
+    freePercent: 50,
+  };
+  readonly clones: Clones = {
+    place: () => Promise.resolve(this.clonePlace),
+    list: () => Promise.resolve(this.clonesKept),
+    choosePort: (wanted) => Promise.resolve(wanted ?? 15432),
+    make: ({ snapshot: { name: from, createdWallMs }, port, ttlMs, onStep }) => {
+      onStep("recovers");
+      const made: Clone = {
+        name: String(port),
+        port,
+        dataset: `tank/pg-clone-${port}`,
+        snapshot: from,
+        takenWallMs: createdWallMs,
+        madeWallMs: NOW,
+        untilWallMs: NOW + ttlMs,
+        state: "running",
+        socketDir: `/tank/pg-clone-${port}/.clone`,
+      };
+      this.clonesKept.push(made);
+      return Promise.resolve(made);
+    },
+    drop: (name) => Promise.resolve(void (this.clonesKept = this.clonesKept.filter((one) => one.name !== name))),
+  };
+
   /** As the peers' backup servers would answer. */
   readonly backups: PeerBackups = {
     list: async (peer) => ({
@@ -378,6 +410,7 @@ export class ShardFixture {
       author: "manatee-adm of root on host1",
       coordination: () => Promise.resolve(this.store.as("adm")),
       forks: () => Promise.resolve(this.forks),
+      clones: () => Promise.resolve(this.clones),
       backups: () => Promise.resolve(this.backups),
       shardStore: (session, path) => shardStore({ session, path, clock: realClock, log: quiet }),
     };
