@@ -1,7 +1,8 @@
 // Clones by the real server, on plain folders: what they show, that nothing reaches the shard, and that nothing is left of them.
 
-import { access, mkdir, readdir, readFile, rename, rm, symlink } from "node:fs/promises";
+import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -10,6 +11,7 @@ import { KeptClones } from "../../src/postgres/real/clones.ts";
 import { PeerClones } from "../../src/postgres/real/make-clone.ts";
 import { postgresProcessesOn } from "../../src/postgres/real/processes.ts";
 import type { Snapshot, Storage } from "../../src/storage/port.ts";
+import { cloneHold, encodeClone } from "../../src/snapshots/clones.ts";
 import { newestBeforeFork } from "../../src/snapshots/choice.ts";
 import { directoryStorage } from "../../src/storage/directory/driver.ts";
 import { realClock, realTimers } from "../../src/world/real/clock.ts";
@@ -27,7 +29,7 @@ import { waitGone } from "../support/processes.ts";
 const DATASET = "tank/pg";
 const HOUR_MS = 3_600_000;
 
-describe("a clone", () => {
+describe("a clone", { timeout: 300_000 }, () => {
   let bench: PostgresBench;
   let storage: Storage;
   let a: TestPeer;
@@ -212,6 +214,18 @@ describe("a clone", () => {
     await expect(clones.drop(made.name)).rejects.toMatchObject({ code: "CLONE_UNKNOWN" });
   });
 
+  it("of a fork is on the fork's own timeline, whatever history the peer has fetched since", async () => {
+    await a.sql("insert into t values (4711)");
+    await a.perform({ kind: "stop", mode: "immediate" });
+    // As its upstream has it, which parted before anything that is here.
+    await writeFile(join(a.config.dataDir, "pg_wal/00000002.history"), "1\t0/100\tno recovery target specified\n");
+    const taken = await storage.snapshot({ dataset: DATASET, name: "fork-x", properties: {} });
+    const made = await make(taken, await freePorts(1));
+    expect(await ask(made, "select count(*)::int as n, max(n) as top from t")).toEqual([{ n: 1001, top: 4711 }]);
+    await clones.drop(made.name);
+    await expectNothingLeft(made);
+  });
+
   it("whose server is gone is told as stopped, and one whose dataset was destroyed by hand holds nothing", async () => {
     const taken = await snapshot();
     const [one, two] = [await freePorts(1), await freePorts(1)];
@@ -272,5 +286,45 @@ describe("a clone", () => {
     // The time of that one is over: whoever makes the next one ends it.
     const next = await make(taken, await freePorts(1));
     expect((await clones.list()).map(({ name }) => name)).toEqual([next.name]);
+  });
+});
+
+describe("a clone whose maker was killed", () => {
+  let folder: string;
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+
+  it.each([
+    ["cloned", 1],
+    ["held", 2],
+    ["mounted", 3],
+    ["being removed: its hold is gone", 4],
+  ])("when it was %s goes with its time all the same", async (_when, done) => {
+    becomeUnprivileged();
+    folder = await mkdtemp(join(tmpdir(), "manatee-clone-"));
+    const storage = directoryStorage({ root: folder });
+    await storage.create(DATASET);
+    const taken = await storage.snapshot({ dataset: DATASET, name: "1760000000000", properties: {} });
+    const [port, untilWallMs] = [15432, 2_000];
+    const clone = `${DATASET}-clone-${port}`;
+    const facts = { port, snapshot: taken.name, takenWallMs: 0, madeWallMs: 1_000, untilWallMs };
+    const steps = [
+      () => storage.clone(taken, clone, { properties: encodeClone(facts) }),
+      () => storage.hold(taken, cloneHold(String(port))),
+      () => storage.mount(clone),
+      () => storage.release(taken, cloneHold(String(port))),
+    ];
+    for (const step of steps.slice(0, done)) await step();
+    const at = (wallMs: number) =>
+      new KeptClones({
+        storage: { storage, dataset: DATASET },
+        clock: { now: () => realClock.now(), wall: () => wallMs },
+        timers: realTimers,
+      });
+    expect(await at(1_999).list()).toMatchObject([{ name: "15432", state: "stopped" }]);
+    expect(await at(1_999).endOver()).toEqual({ ended: [], nextWallMs: untilWallMs });
+    expect(await at(2_000).endOver()).toEqual({ ended: ["15432"], nextWallMs: undefined });
+    expect((await storage.children("tank")).map(({ name }) => name)).toEqual([DATASET]);
+    expect((await storage.snapshots(DATASET)).flatMap(({ holds }) => holds)).toEqual([]);
+    expect(await at(3_000).endOver()).toEqual({ ended: [], nextWallMs: undefined });
   });
 });

@@ -14,9 +14,11 @@ import { cloneWorkFolder, KeptClones, type KeptClonesOptions } from "./clones.ts
 import { pause } from "./context.ts";
 import { cloneDataset, datasetAway } from "./dataset.ts";
 import { errorCode, flushFileSystem, readIfThere } from "./durable.ts";
+import { readControlFile } from "./control-file.ts";
 import { IsolatedServer } from "./isolated-server.ts";
 import { linksOutside, snapshotLeadsOut } from "./links-outside.ts";
 import { MARK_FILE } from "./mark.ts";
+import { dropUnreachableHistories } from "./start.ts";
 import { dropBelongings } from "./staged.ts";
 
 export interface PeerClonesOptions extends KeptClonesOptions {
@@ -123,6 +125,7 @@ export class PeerClones implements Clones {
     if (!Number.isInteger(major)) throw notStarted("there is no PG_VERSION in the snapshot");
     const { postgres } = await findBinaries({ binDir: config.binDir, major });
     await dropBelongings(folder);
+    await dropUnreachableHistories(folder, await readControlFile(folder));
     for (const name of ["standby.signal", MARK_FILE]) await rm(join(folder, name), { force: true });
     // Recovery that ends in a new timeline: its WAL can't be taken for the shard's.
     await writeFile(join(folder, "recovery.signal"), "", { mode: 0o600, flush: true });
