@@ -280,6 +280,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "config",
     "backup/wire",
     "snapshots",
+    "postgres/clones",
     "postgres/forks",
     "postgres/rebuild-look",
     "postgres/rebuild-plan",

@@ -4,6 +4,7 @@ import type { SnapshotEntry, SnapshotList } from "../backup/wire.ts";
 import type { PeerAddress } from "../cluster/state.ts";
 import type { SitterConfig, StoreConfig } from "../config/types.ts";
 import type { Coordination, NodePath, Session } from "../coordination/port.ts";
+import type { Clones } from "../postgres/clones.ts";
 import type { Forks } from "../postgres/forks.ts";
 import type { RebuildLook } from "../postgres/rebuild-look.ts";
 import type { ShardStore } from "../shard/port.ts";
@@ -24,6 +25,8 @@ export interface AdminContext {
   forks(config: SitterConfig): Promise<Forks>;
   /** What a rebuild of this host's peer would find. */
   rebuildLook(config: SitterConfig): Promise<RebuildLook>;
+  /** Those of this host's peer. */
+  clones(config: SitterConfig): Promise<Clones>;
   /** Of the peers of that file's shard. */
   backups(config: SitterConfig): Promise<PeerBackups>;
 }

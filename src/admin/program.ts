@@ -52,6 +52,10 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   "zk-active": { summary: "print the election", alias: "active", load: () => import("./commands/zk-active.ts") },
   snapshots: { summary: "the peers' snapshots", load: () => import("./commands/snapshots.ts") },
   snapshot: { summary: "'snapshot now' takes one", load: () => import("./commands/snapshot.ts") },
+  clone: {
+    summary: "a writable PostgreSQL on a snapshot of this host's peer, for a while",
+    load: () => import("./commands/clone.ts"),
+  },
   diverged: {
     summary: "the forks that this host's peer keeps, what they hold, and dropping one",
     load: () => import("./commands/diverged.ts"),

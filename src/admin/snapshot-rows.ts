@@ -1,5 +1,6 @@
 // The rows and columns of `snapshots`.
 
+import { formatDuration } from "../base/duration.ts";
 import { formatLsn } from "../base/lsn.ts";
 import { isoTime } from "../base/text.ts";
 import type { SnapshotEntry } from "../backup/wire.ts";
@@ -70,16 +71,8 @@ function verifiedOf({ snapshot }: SnapshotRow): string {
   return verdict === undefined ? "-" : verdict.passed ? "passed" : "FAILED";
 }
 
-/** `45s`, `12m`, `7h`, `3d`: the largest unit of which there are two at least, seconds otherwise. */
 function ageOf({ snapshot, wallMs }: SnapshotRow): string {
-  const seconds = Math.max(0, Math.floor((wallMs - snapshot.createdWallMs) / 1000));
-  const units = [
-    ["d", 86_400],
-    ["h", 3_600],
-    ["m", 60],
-  ] as const;
-  const [name, length] = units.find(([, unit]) => seconds >= 2 * unit) ?? ["s", 1];
-  return `${Math.floor(seconds / length)}${name}`;
+  return formatDuration(wallMs - snapshot.createdWallMs);
 }
 
 /** `1.2G` */

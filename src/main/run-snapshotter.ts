@@ -3,6 +3,7 @@
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import type { SnapshotterConfig } from "../config/snapshotter.ts";
+import { KeptClones } from "../postgres/real/clones.ts";
 import { endServersOn } from "../postgres/real/leftovers.ts";
 import { verifyData } from "../postgres/real/verify-data.ts";
 import { localSitter } from "../snapshotter/local-sitter.ts";
@@ -38,6 +39,7 @@ export async function runSnapshotter(
     sitter: localSitter(network, config.sitter),
     verify,
     endLeftovers: endServersOn,
+    endClones: () => new KeptClones({ storage: { storage, dataset }, clock, timers }).endOver(),
     clock,
     timers,
     log,

@@ -34,6 +34,8 @@ export interface SnapshotterOptions {
   readonly verify: Verify | undefined;
   /** Ends what a verification that was killed has left running on that folder. */
   readonly endLeftovers: (folder: string) => Promise<void>;
+  /** Ends clones that operators asked for and whose time is over. `nextWallMs`: when the next one's is. */
+  readonly endClones: () => Promise<{ readonly ended: readonly string[]; readonly nextWallMs: Ms | undefined }>;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Log;
@@ -54,6 +56,7 @@ export class Snapshotter {
   /** Of the last one taken here, or found at the start. */
   #takenAt: Ms | undefined;
   #tidyAt: Ms = Number.NEGATIVE_INFINITY;
+  #clonesAt: Ms = Number.NEGATIVE_INFINITY;
   #verifyAt: Ms | undefined;
   #verifying: Promise<void> | undefined;
   #isShort = false;
@@ -97,6 +100,7 @@ export class Snapshotter {
   async tick(): Promise<void> {
     await this.#attempt("look at the sitter", () => this.#notePlace());
     await this.#attempt("take a snapshot", () => this.#takeIfDue());
+    await this.#attempt("end clones", () => this.#endClonesIfDue());
     await this.#attempt("tidy up", () => this.#tidyIfDue());
     if (this.#verifying) return;
     this.#verifying = this.#attempt("verify a snapshot", () => this.#verifyIfDue()).finally(
@@ -199,6 +203,16 @@ export class Snapshotter {
     if (!isShort && this.#isShort) log.info("there is space again: snapshots are taken", { freePercent: percent });
     if (percent < config.thinBelowPercent) this.#tell("space", `${percent} % are free`);
     this.#isShort = isShort;
+  }
+
+  async #endClonesIfDue(): Promise<void> {
+    const { clock, log, endClones } = this.#options;
+    if (clock.now() < this.#clonesAt) return;
+    this.#clonesAt = clock.now() + TIDY_EVERY_MS;
+    const { ended, nextWallMs } = await endClones();
+    for (const clone of ended) log.info("clone removed", { clone, why: "its time is over" });
+    if (nextWallMs !== undefined)
+      this.#clonesAt = Math.min(this.#clonesAt, clock.now() + Math.max(0, nextWallMs - clock.wall()));
   }
 
   // --- verifying

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { HISTORY_COLUMNS, SUMMARY_COLUMN } from "../../src/admin/history-rows.ts";
 import { PEER_COLUMNS, STATUS_COLUMNS } from "../../src/admin/peer-rows.ts";
+import { CLONE_COLUMNS } from "../../src/admin/commands/clone.ts";
 import { FORK_COLUMNS } from "../../src/admin/commands/diverged.ts";
 import { SNAPSHOT_COLUMNS } from "../../src/admin/snapshot-rows.ts";
 import { VERBS } from "../../src/admin/program.ts";
@@ -27,6 +28,7 @@ describe("docs/json-output.md", () => {
     expect([...documented("peers"), ...documented("pg-status")]).toEqual(names(STATUS_COLUMNS));
     expect(documented("snapshots")).toEqual(names(SNAPSHOT_COLUMNS));
     expect(documented("diverged")).toEqual(names(FORK_COLUMNS));
+    expect(documented("clone")).toEqual(names(CLONE_COLUMNS));
     expect(documented("history")).toEqual(names([...HISTORY_COLUMNS, SUMMARY_COLUMN]));
   });
 

@@ -12,6 +12,8 @@ import type { Announcement } from "../../src/cluster/observation.ts";
 import type { PeerAddress, ShardState } from "../../src/cluster/state.ts";
 import { memoryStore, type MemoryStore } from "../../src/coordination/memory/driver.ts";
 import type { Session } from "../../src/coordination/port.ts";
+import type { Clone, Clones } from "../../src/postgres/clones.ts";
+import type { Snapshot } from "../../src/storage/port.ts";
 import type { ForkContent, Forks, KeptFork } from "../../src/postgres/forks.ts";
 import { type Known, known, type LocalFacts } from "../../src/postgres/rebuild-plan.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
@@ -290,6 +292,35 @@ export class ShardFixture {
     lastCopies: {},
   };
   sourceBytes: Known<number> = known(3_000_000_000);
+  /** Of this host's peer. */
+  clonesKept: Clone[] = [];
+  readonly clonePlace: { snapshots: Snapshot[]; shared: boolean; freePercent: number } = {
+    snapshots: [],
+    shared: true,
+    freePercent: 50,
+  };
+  readonly clones: Clones = {
+    place: () => Promise.resolve(this.clonePlace),
+    list: () => Promise.resolve(this.clonesKept),
+    choosePort: (wanted) => Promise.resolve(wanted ?? 15432),
+    make: ({ snapshot: { name: from, createdWallMs }, port, ttlMs, onStep }) => {
+      onStep("recovers");
+      const made: Clone = {
+        name: String(port),
+        port,
+        dataset: `tank/pg-clone-${port}`,
+        snapshot: from,
+        takenWallMs: createdWallMs,
+        madeWallMs: NOW,
+        untilWallMs: NOW + ttlMs,
+        state: "running",
+        socketDir: `/tank/pg-clone-${port}/.clone`,
+      };
+      this.clonesKept.push(made);
+      return Promise.resolve(made);
+    },
+    drop: (name) => Promise.resolve(void (this.clonesKept = this.clonesKept.filter((one) => one.name !== name))),
+  };
 
   /** As the peers' backup servers would answer. */
   readonly backups: PeerBackups = {
@@ -398,6 +429,7 @@ export class ShardFixture {
           local: () => Promise.resolve(this.local),
           sourceBytes: () => Promise.resolve(this.sourceBytes),
         }),
+      clones: () => Promise.resolve(this.clones),
       backups: () => Promise.resolve(this.backups),
       shardStore: (session, path) => shardStore({ session, path, clock: realClock, log: quiet }),
     };

@@ -1,8 +1,10 @@
 // Whole shards on a real ZFS, and a Btrfs: peers are seeded from snapshots, and come back by rolling back. And on plain folders, where they do neither.
 
+import { Client } from "pg";
 import { describe, expect } from "vitest";
 import { forkPrimary } from "../support/fork.ts";
 import type { TestPeer } from "../support/peer.ts";
+import { listProcesses } from "../support/processes.ts";
 import { scenario } from "../support/scenario.ts";
 import type { TestShard } from "../support/shard.ts";
 import { noBtrfs } from "../support/btrfs-disk.ts";
@@ -55,7 +57,66 @@ async function seedThenRollBack(shard: TestShard): Promise<void> {
   await expectTidy(shard);
 }
 
+/** A clone takes writes that the shard never sees, and goes with its time, also where the snapshotter was killed meanwhile. */
+async function cloneAndEnd(shard: TestShard): Promise<void> {
+  const primary = await shard.primary();
+  await shard.query(primary, "CREATE TABLE seen AS SELECT generate_series(1, 1000) AS n");
+  await shard.writer();
+  const peer = await shard.async();
+  await expect
+    .poll(() => shard.query(peer, "SELECT count(*)::int AS n FROM seen").catch(() => []))
+    .toEqual([{ n: 1000 }]);
+  await shard.storage.startSnapshotter(peer, { verification: { enabled: false } });
+  const adm = (...args: readonly string[]) =>
+    shard.tool("manatee-adm", ["clone", ...args, "-f", peer.configFile, "-o", "json"], 200_000);
+  const json = async <T>(...args: readonly string[]): Promise<T> => {
+    const { status, stdout, stderr } = await adm(...args);
+    expect(status, stderr).toBe(0);
+    return JSON.parse(stdout) as T;
+  };
+  const one = await json<{ port: number; socket: string; snapshot: string }>("now", "--ttl", "1h");
+  expect(await askClone(one, "INSERT INTO seen VALUES (-1) RETURNING n")).toEqual([{ n: -1 }]);
+  expect(await askClone(one, "SELECT count(*)::int AS n FROM seen")).toEqual([{ n: 1001 }]);
+  expect(await json("--list")).toMatchObject([{ port: String(one.port), state: "running", snapshot: one.snapshot }]);
+  expect(await shard.storage.holds()).toEqual([`manatee-clone-${one.port}`]);
+  // Nobody is there when its time is over.
+  await shard.storage.kill(peer, "manatee-snapshotter");
+  const two = await json<{ port: number; socket: string }>(one.snapshot, "--ttl", "1s");
+  expect(await askClone(two, "SELECT count(*)::int AS n FROM seen")).toEqual([{ n: 1000 }]);
+  await shard.storage.startSnapshotter(peer, { verification: { enabled: false } });
+  const ofTwo = `${shard.storage.dataset(peer)}-clone-${two.port}`;
+  await expect.poll(() => shard.storage.datasets(), { timeout: 120_000 }).not.toContain(ofTwo);
+  expect(await askClone(one, "SELECT min(n) AS n FROM seen")).toEqual([{ n: -1 }]);
+  expect(await json("--drop", String(one.port), "-y")).toEqual({ dropped: String(one.port) });
+  for (const gone of [one, two]) await expect(askClone(gone, "SELECT 1")).rejects.toThrow();
+  expect(await shard.storage.datasets()).not.toContainEqual(expect.stringContaining("-clone-"));
+  const places = [one, two].map(({ port }) => `-clone-${port}`);
+  expect(listProcesses().filter(({ cwd }) => places.some((place) => cwd?.includes(place)))).toEqual([]);
+  expect(await shard.query(primary, "SELECT count(*)::int AS n FROM seen")).toEqual([{ n: 1000 }]);
+  expect((await shard.state()).primary.id).toBe(primary.id);
+  await shard.check();
+  await expectTidy(shard);
+}
+
+/** By its socket, as the superuser. */
+async function askClone({ port, socket }: { port: number; socket: string }, text: string): Promise<readonly unknown[]> {
+  const client = new Client({ host: socket, port, user: "postgres", database: "postgres" });
+  client.on("error", () => undefined);
+  await client.connect();
+  try {
+    return (await client.query(text)).rows as unknown[];
+  } finally {
+    await client.end();
+  }
+}
+
 describe.skipIf(noZfs !== undefined)(noZfs ?? "on a real ZFS", () => {
+  scenario(
+    "a clone of an async takes writes that the shard never sees, and goes with its time (ZFS)",
+    { zfsMegabytes: 2000 },
+    cloneAndEnd,
+  );
+
   scenario(
     "R1: peers are seeded from a snapshot; a forked former primary rolls back, and keeps its fork (ZFS)",
     { zfsMegabytes: 2000 },
@@ -120,6 +181,12 @@ async function receives(peer: TestPeer): Promise<boolean> {
 }
 
 describe.skipIf(noBtrfs !== undefined)(noBtrfs ?? "on a real Btrfs", () => {
+  scenario(
+    "a clone of an async takes writes that the shard never sees, and goes with its time (Btrfs)",
+    { btrfsMegabytes: 2000 },
+    cloneAndEnd,
+  );
+
   scenario(
     "R1: peers are seeded from a snapshot; a forked former primary rolls back, and keeps its fork (Btrfs)",
     { btrfsMegabytes: 3000 },

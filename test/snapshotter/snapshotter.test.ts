@@ -98,6 +98,18 @@ class Machine {
     destroyDataset: (dataset) => Promise.resolve(void (this.clones = this.clones.filter((one) => one !== dataset))),
   };
 
+  /** Of clones, when their time is over. */
+  cloneEnds: number[] = [];
+  clonesLooked = 0;
+
+  endClones(): Promise<{ ended: string[]; nextWallMs: number | undefined }> {
+    this.clonesLooked++;
+    const ended = this.cloneEnds.filter((until) => until <= this.wallMs);
+    this.cloneEnds = this.cloneEnds.filter((until) => until > this.wallMs);
+    const nextWallMs = this.cloneEnds.length === 0 ? undefined : Math.min(...this.cloneEnds);
+    return this.trouble ? Promise.reject(this.trouble) : Promise.resolve({ ended: ended.map(String), nextWallMs });
+  }
+
   pass(ms: number): void {
     this.now += ms;
     this.wallMs += ms;
@@ -128,6 +140,7 @@ describe("the snapshotter", () => {
         return machine.verdict instanceof Error ? Promise.reject(machine.verdict) : Promise.resolve(machine.verdict);
       },
       endLeftovers: () => Promise.resolve(),
+      endClones: () => machine.endClones(),
       clock: machine.clock,
       timers: machine.timers,
       log: machine.log,
@@ -177,6 +190,15 @@ describe("the snapshotter", () => {
       "periodic",
       "role: sync to primary, generation 4",
     ]);
+  });
+
+  it("ends clones when their time is over, and looks seldom until then", async () => {
+    machine.cloneEnds = [machine.wallMs + 2 * HOUR_MS + 30_000];
+    await go(2 * HOUR_MS, 1_000);
+    expect(machine.clonesLooked).toBeLessThanOrEqual(121);
+    expect(machine.cloneEnds).toHaveLength(1);
+    await go(31_000);
+    expect(machine.cloneEnds).toEqual([]);
   });
 
   it("takes one when asked", async () => {

@@ -39,8 +39,6 @@ export interface Context {
   sql<T>(use: (session: SqlSession) => Promise<T>, limitMs?: Ms): Promise<T>;
 }
 
-export { pause };
-
 /** Asks again until it holds; false: not within the limit. `signal` ends the waiting with its reason. */
 export async function waitUntil(
   { clock, timers }: Pick<Context, "clock" | "timers">,

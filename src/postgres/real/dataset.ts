@@ -72,6 +72,11 @@ export function lookDataset(dataset: DatasetName): DatasetName {
   return `${dataset}-look`;
 }
 
+/** A writable copy that an operator asked for. */
+export function cloneDataset(dataset: DatasetName, name: string): DatasetName {
+  return `${dataset}-clone-${name}`;
+}
+
 /** A dataset that is mounted there is the data directory: what lay beside it in the dataset would go back with a roll-back. Errors: `PG_DATASET_AWAY`. */
 export function demandInPlace(folder: string, dataDir: string): void {
   if (folder !== dataDir) throw datasetAway(`it is mounted at ${folder}, and the data directory is ${dataDir}`);
@@ -99,13 +104,22 @@ export async function keptForkNames(kept: PostgresStorage): Promise<string[]> {
   return [...new Set([...datasets, ...snapshots].map(({ fork }) => fork))].sort();
 }
 
-export async function forkDatasets({
-  storage,
-  dataset,
-}: Pick<PostgresStorage, "storage" | "dataset">): Promise<readonly Dataset[]> {
+export function forkDatasets(kept: Pick<PostgresStorage, "storage" | "dataset">): Promise<readonly Dataset[]> {
+  return datasetsBeside(kept, forkDataset(kept.dataset, ""));
+}
+
+/** None where nothing can stand beside it. */
+export async function cloneDatasets(kept: Pick<PostgresStorage, "storage" | "dataset">): Promise<readonly Dataset[]> {
+  if (!kept.dataset.includes("/")) return [];
+  return datasetsBeside(kept, cloneDataset(kept.dataset, ""));
+}
+
+async function datasetsBeside(
+  { storage, dataset }: Pick<PostgresStorage, "storage" | "dataset">,
+  prefix: string,
+): Promise<readonly Dataset[]> {
   const parent = dataset.slice(0, Math.max(0, dataset.lastIndexOf("/")));
   if (parent === "") throw datasetAway(`${dataset} has no parent, in which forks could stand beside it`);
-  const prefix = forkDataset(dataset, "");
   return (await storage.children(parent)).filter(
     ({ name }) => name.startsWith(prefix) && !name.slice(prefix.length).includes("/"),
   );

@@ -2,6 +2,7 @@
 
 import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
+import { ManateeError } from "../../base/errors.ts";
 import { isMissing } from "./durable.ts";
 
 /** The first of them (`pg_wal`, `pg_tblspc/16385`), also where it leads to nothing. Files that an operator edits may lie elsewhere. */
@@ -20,4 +21,14 @@ export async function linksOutside(dataDir: string): Promise<string | undefined>
     if (!isFile) return name;
   }
   return undefined;
+}
+
+/** Of a snapshot: a server on a clone would write there, into what the peer's own works with. */
+export function snapshotLeadsOut(name: string): ManateeError {
+  return new ManateeError({
+    code: "SNAPSHOT_LEADS_OUT",
+    message: `${name} leads out of the snapshot, to what it does not hold`,
+    remedy: "operator",
+    hint: `Move what ${name} leads to into the data directory, or set verification.enabled to false: without it such a snapshot can't be restored or cloned.`,
+  });
 }

@@ -8,7 +8,7 @@ import type { PostgresAction } from "../../cluster/decision.ts";
 import { pause } from "../../world/waiting.ts";
 import type { ReplicationPeer } from "../port.ts";
 import type { Context } from "./context.ts";
-import { readControlFile } from "./control-file.ts";
+import { type ControlFile, readControlFile } from "./control-file.ts";
 import { newestTimeline } from "./data-directory.ts";
 import { errorCode, flushFolder, isMissing, makePrivateFolder } from "./durable.ts";
 import { serverArguments, writeSettingsFiles } from "./settings.ts";
@@ -97,13 +97,18 @@ async function prepareSignals({ places }: Context, action: StartAction): Promise
       );
     await cutWal(join(places.dataDir, "pg_wal"), action.cutAfter);
   }
-  const points = [{ timeline: control.checkpointTimeline, lsn: control.checkpoint }];
-  if (control.minRecoveryPoint > 0n)
-    points.push({ timeline: control.minRecoveryTimeline, lsn: control.minRecoveryPoint });
-  await removeUnreachableHistories(places.dataDir, { own: newestTimeline(control), points });
+  await dropUnreachableHistories(places.dataDir, control);
   // Durable before the server starts: without it, it would write on the old timeline.
   await writeFile(standbySignal, "", { mode: 0o600, flush: true });
   await flushFolder(places.dataDir);
+}
+
+/** By what the control file says: see {@link removeUnreachableHistories}. */
+export async function dropUnreachableHistories(dataDir: string, control: ControlFile): Promise<void> {
+  const points = [{ timeline: control.checkpointTimeline, lsn: control.checkpoint }];
+  if (control.minRecoveryPoint > 0n)
+    points.push({ timeline: control.minRecoveryTimeline, lsn: control.minRecoveryPoint });
+  await removeUnreachableHistories(dataDir, { own: newestTimeline(control), points });
 }
 
 /** Superuser without a password comes in by this socket: nobody else may reach it. */

@@ -1,22 +1,20 @@
 // Shows that a data directory can be restored, by restoring it: a server is started on it alone (no network, no archive, no replication), recovers, and is checked. The data
 // directory is a clone that is thrown away afterwards.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { access, mkdir, open, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { access, realpath, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 import type { Ms } from "../../base/units.ts";
 import type { VerificationConfig } from "../../config/types.ts";
 import type { Clock, Timers } from "../../world/port.ts";
 import { findBinaries } from "./binaries.ts";
-import { pause } from "./context.ts";
+import { pause } from "../../world/waiting.ts";
 import { errorCode, readIfThere } from "./durable.ts";
-import { cleanEnvironment } from "./environment.ts";
+import { IsolatedServer, isOurTrouble } from "./isolated-server.ts";
 import { endServersOn } from "./leftovers.ts";
-import { linksOutside } from "./links-outside.ts";
-import { isAliveNow, signalProcess } from "./processes.ts";
+import { linksOutside, snapshotLeadsOut } from "./links-outside.ts";
 import { runProgram } from "./programs.ts";
-import { quoteIdentifier, quoteLiteral, type SqlRow, withConnection } from "./sql.ts";
+import { quoteIdentifier, quoteLiteral, type SqlRow } from "./sql.ts";
 
 export interface VerifyDataOptions {
   readonly folder: string;
@@ -39,18 +37,11 @@ const PORT = 5432;
 const POLL_MS: Ms = 100;
 const SQL_LIMIT_MS: Ms = 3_600_000;
 const STOP_LIMIT_MS: Ms = 120_000;
-/** A killed process is gone in milliseconds, unless it hangs in the kernel. */
-const KILLED_LIMIT_MS: Ms = 20_000;
-/** What a server says that is short of something itself: no word about the data. */
-const OUR_TROUBLE =
-  /No space left|could not (map|create|reserve|allocate).*(shared memory|memory)|Cannot allocate memory|out of memory|could not create lock file|could not create Unix socket/i;
 
 /** Wrong data is a verdict. @throws `SNAPSHOT_NOT_VERIFIED` where it could not be found out, `SNAPSHOT_LEADS_OUT`, `PG_BINARIES_MISSING` */
 export async function verifyData(options: VerifyDataOptions): Promise<DataVerdict> {
   const { folder, workFolder } = options;
-  await rm(workFolder, { recursive: true, force: true });
-  await mkdir(workFolder, { mode: 0o700 });
-  const verification = new DataVerification(options);
+  const verification = new DataVerification(options, await idleClass());
   try {
     return await verification.run();
   } finally {
@@ -64,13 +55,32 @@ class DataVerification {
   readonly #options: VerifyDataOptions;
   readonly #checked: string[] = [];
   readonly #until: Ms;
-  #server: ChildProcess | undefined;
-  /** null: by a signal. */
-  #exitStatus: Promise<number | null> = Promise.resolve(null);
+  readonly #idle: readonly string[];
+  readonly #server: IsolatedServer;
 
-  constructor(options: VerifyDataOptions) {
+  /** `idle`: what goes before a program so that it takes only what nobody else wants. */
+  constructor(options: VerifyDataOptions, idle: readonly string[]) {
     this.#options = options;
-    this.#until = options.clock.now() + options.config.limitMs;
+    this.#idle = idle;
+    const { folder, workFolder, config, clock, timers } = options;
+    this.#until = clock.now() + config.limitMs;
+    this.#server = new IsolatedServer({
+      folder,
+      workFolder,
+      port: PORT,
+      superuser: config.superuser,
+      // The socket's folder is ours alone.
+      hba: ["local all all trust"],
+      settings: {
+        autovacuum: "off",
+        ...Object.fromEntries(config.options.map((option) => option.split(/=(.*)/s, 2) as [string, string])),
+      },
+      before: idle,
+      detached: false,
+      applicationName: "manatee-verify",
+      clock,
+      timers,
+    });
   }
 
   async run(): Promise<DataVerdict> {
@@ -78,84 +88,26 @@ class DataVerification {
     const major = Number.parseInt((await readIfThere(join(folder, "PG_VERSION"))) ?? "", 10);
     if (!Number.isInteger(major)) return { passed: false, text: "there is no PG_VERSION in it" };
     const outside = await linksOutside(folder);
-    if (outside !== undefined) throw leadsOut(outside);
+    if (outside !== undefined) throw snapshotLeadsOut(outside);
     const { postgres, version } = await findBinaries({ binDir: config.binDir, major });
     for (const name of ["postmaster.pid", "standby.signal", "recovery.signal"])
       await rm(join(folder, name), { force: true });
-    await this.#start(postgres);
+    await this.#server.start(postgres);
     const wrong = (await this.#recovers(version)) ?? (await this.#answers()) ?? (await this.#stops());
     if (wrong !== undefined) return { passed: false, text: wrong };
     const unsound = await this.#checksums(postgres);
     return unsound === undefined ? { passed: true, text: this.#checked.join(", ") } : { passed: false, text: unsound };
   }
 
-  /** The server, also one that is so young that it does not show on what it works. */
-  async end(): Promise<void> {
-    const pid = this.#server?.pid;
-    if (pid === undefined || this.#hasEnded()) return;
-    signalProcess(pid, "SIGKILL");
-    const { clock, timers } = this.#options;
-    const limit = clock.now() + KILLED_LIMIT_MS;
-    while (!this.#hasEnded() && clock.now() < limit) await pause(timers, POLL_MS);
-  }
-
-  async #start(postgres: string): Promise<void> {
-    const { folder, workFolder, config } = this.#options;
-    const hba = join(workFolder, "pg_hba.conf");
-    const empty = join(workFolder, "empty.conf");
-    // The socket's folder is ours alone.
-    await writeFile(hba, "local all all trust\n", { mode: 0o600 });
-    await writeFile(empty, "", { mode: 0o600 });
-    const settings = {
-      config_file: empty,
-      hba_file: hba,
-      ident_file: empty,
-      data_directory: folder,
-      listen_addresses: "",
-      port: String(PORT),
-      unix_socket_directories: workFolder,
-      external_pid_file: "",
-      archive_mode: "off",
-      max_wal_senders: "0",
-      synchronous_standby_names: "",
-      primary_conninfo: "",
-      restore_command: "",
-      shared_preload_libraries: "",
-      // As many as any server has that comes here: fewer would refuse what was prepared.
-      max_prepared_transactions: "1000",
-      autovacuum: "off",
-      logging_collector: "off",
-      log_min_messages: "warning",
-      lc_messages: "C",
-      ...Object.fromEntries(config.options.map((option) => option.split(/=(.*)/s, 2) as [string, string])),
-    };
-    const args = ["-D", folder, ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])];
-    const idle = await idleClass();
-    const log = await open(join(workFolder, "server.log"), "a", 0o600);
-    try {
-      const [program, ...before] = [...idle, postgres] as const;
-      const child = spawn(program, [...before, ...args], {
-        cwd: workFolder,
-        env: cleanEnvironment(),
-        stdio: ["ignore", log.fd, log.fd],
-      });
-      const exited = new Promise<number | null>((resolve) => child.once("exit", resolve));
-      await new Promise<void>((resolve, reject) => {
-        child.once("spawn", resolve);
-        child.once("error", reject);
-      });
-      this.#server = child;
-      this.#exitStatus = exited;
-    } finally {
-      await log.close();
-    }
+  end(): Promise<void> {
+    return this.#server.kill();
   }
 
   /** undefined: it does, and lets sessions in. */
   async #recovers(version: string): Promise<string | undefined> {
     for (;;) {
       this.#demandTime("it recovers");
-      const ended = this.#hasEnded();
+      const ended = this.#server.hasEnded();
       if (ended) return `it does not start: ${await this.#lastWords()}`;
       if (await this.#accepts()) break;
       await pause(this.#options.timers, POLL_MS);
@@ -166,12 +118,8 @@ class DataVerification {
 
   async #accepts(): Promise<boolean> {
     try {
-      await this.#sql("template1", "select 1");
-      return true;
+      return await this.#server.accepts(this.#options.signal);
     } catch (error) {
-      const code = errorCode(error) ?? "";
-      // Recovering, or between its start and its socket; it may also have ended, which shows at the next look.
-      if (code === "57P03" || !/^[0-9A-Z]{5}$/.test(code)) return false;
       throw notVerified(`no session can be opened: ${(error as Error).message}`);
     }
   }
@@ -228,13 +176,13 @@ class DataVerification {
   async #stops(): Promise<string | undefined> {
     const { clock, timers } = this.#options;
     const limit = clock.now() + STOP_LIMIT_MS;
-    this.#server?.kill("SIGINT");
-    while (!this.#hasEnded()) {
+    this.#server.signal("SIGINT");
+    while (!this.#server.hasEnded()) {
       if (clock.now() > limit) throw notVerified("the server does not stop");
       await pause(timers, POLL_MS);
     }
     // A process can be seen to be gone before it is told how it ended.
-    return (await this.#exitStatus) === 0 ? undefined : `it does not shut down: ${await this.#lastWords()}`;
+    return (await this.#server.exitStatus) === 0 ? undefined : `it does not shut down: ${await this.#lastWords()}`;
   }
 
   async #checksums(postgres: string): Promise<string | undefined> {
@@ -242,8 +190,7 @@ class DataVerification {
     const program = await programBeside(postgres, "pg_checksums");
     if (program === undefined) return undefined;
     const limited = AbortSignal.any([signal, limitOf(this.#options.timers, this.#until - this.#options.clock.now())]);
-    const idle = await idleClass();
-    const [first, ...before] = [...idle, program] as const;
+    const [first, ...before] = [...this.#idle, program] as const;
     try {
       const said = await runProgram({
         program: first,
@@ -264,38 +211,18 @@ class DataVerification {
   }
 
   #sql(database: string, text: string): Promise<readonly SqlRow[]> {
-    const { workFolder, config, timers, signal } = this.#options;
-    const target = {
-      host: workFolder,
-      port: PORT,
-      user: config.superuser,
-      database,
-      applicationName: "manatee-verify",
-    };
-    return withConnection(target, { limitMs: SQL_LIMIT_MS, timers, signal }, ({ query }) => query(text));
-  }
-
-  #hasEnded(): boolean {
-    const server = this.#server;
-    return (
-      server?.pid === undefined || server.exitCode !== null || server.signalCode !== null || !isAliveNow(server.pid)
-    );
+    return this.#server.sql(database, text, { limitMs: SQL_LIMIT_MS, signal: this.#options.signal });
   }
 
   async #lastWords(): Promise<string> {
-    const text = await readFile(join(this.#options.workFolder, "server.log"), "utf8").catch(() => "");
-    const lines = text.trim().split("\n");
-    const words = lines.filter((line) => /FATAL|PANIC|ERROR/.test(line)).slice(-2);
-    const said = (words.length > 0 ? words : lines.slice(-2)).join(" | ");
-    if (OUR_TROUBLE.test(text)) throw notVerified(said);
+    const { said, isOurs } = await this.#server.lastWords();
+    if (isOurs) throw notVerified(said);
     return said;
   }
 
   #isOurTrouble(error: unknown): boolean {
     return (
-      this.#options.signal.aborted ||
-      OUR_TROUBLE.test((error as Error).message) ||
-      errorCode(error) === "PG_UNRESPONSIVE"
+      this.#options.signal.aborted || isOurTrouble((error as Error).message) || errorCode(error) === "PG_UNRESPONSIVE"
     );
   }
 
@@ -339,15 +266,5 @@ function notVerified(what: string): ManateeError {
     message: `whether the snapshot can be restored was not found out: ${what}`,
     remedy: "retry",
     hint: "It is tried again at the next time; look at this machine's memory, disk and PostgreSQL, or raise verification.limit.",
-  });
-}
-
-/** A server on the clone would write there, into what the peer's own works with. */
-function leadsOut(name: string): ManateeError {
-  return new ManateeError({
-    code: "SNAPSHOT_LEADS_OUT",
-    message: `${name} leads out of the snapshot, to what it does not hold`,
-    remedy: "operator",
-    hint: `Move what ${name} leads to into the data directory, or set verification.enabled to false: without it such a snapshot can't be restored.`,
   });
 }
