@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NOBODY } from "../../src/cluster/observation.ts";
-import { follow, PostgresBench, settingsWith, type TestPeer } from "../support/postgres.ts";
+import { eventually, follow, PostgresBench, settingsWith, startPrimary, type TestPeer } from "../support/postgres.ts";
 
 describe("a database made, copied and promoted", () => {
   let bench: PostgresBench;
@@ -95,5 +95,45 @@ describe("a database made, copied and promoted", () => {
       ({ server }) => server.kind === "standby" && server.wal.timeline === 5 && server.caughtUpLocally,
     );
     expect((await a.standby()).wal.past).toEqual((await b.primary()).wal.past);
+  });
+});
+
+describe("a server whose connections are all taken", () => {
+  let bench: PostgresBench;
+
+  beforeAll(async () => {
+    bench = await PostgresBench.open();
+  });
+  afterAll(() => bench.cleanUp());
+
+  it("is alive, and what is told of it bears the time of the last look that was answered", async () => {
+    const a = await bench.peer("a", { parameters: { max_connections: "8", superuser_reserved_connections: "1" } });
+    await startPrimary(a);
+    await a.primary();
+    const taken: Awaited<ReturnType<typeof a.connect>>[] = [];
+    const lastCheck = async () => {
+      const { server } = await a.observe();
+      expect(server.kind).toBe("primary");
+      return (await a.postgres.report()).lastCheck;
+    };
+    /** Whatever the sitter's own sessions leave, and what they give back. */
+    const takeAll = async (): Promise<void> => {
+      for (;;)
+        try {
+          taken.push(await a.connect());
+        } catch (error) {
+          expect((error as { code?: string }).code).toBe("53300");
+          return;
+        }
+    };
+    await eventually("a look is not answered", async () => {
+      await takeAll();
+      const before = await lastCheck();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return (await lastCheck()) === before;
+    });
+    const stood = await lastCheck();
+    await Promise.all(taken.map((client) => client.end()));
+    await eventually("a look is answered again", async () => (await lastCheck()) > stood);
   });
 });

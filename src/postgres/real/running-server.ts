@@ -21,6 +21,7 @@ export class RunningServer {
   /** Since when it is of that kind. */
   #since: Ms;
   #look: Look | undefined;
+  #lookIsOld = false;
   #recoveredEnd: Lsn | undefined;
   #commitsWait: boolean | "after a checkpoint" = false;
   /** By walsender: the last report of its standby, and when it was first seen. Its own time in it is the standby's clock: only that it changes counts. */
@@ -42,6 +43,11 @@ export class RunningServer {
   /** The last one that was answered. */
   get lastLook(): Look | undefined {
     return this.#look;
+  }
+
+  /** It did not answer since: what is told of it was true then. */
+  get lastLookIsOld(): boolean {
+    return this.#lookIsOld;
   }
 
   /** As last seen; undefined: it did not answer the last time, so that nothing is known to be in force. */
@@ -71,10 +77,12 @@ export class RunningServer {
     try {
       const look = await this.#ask();
       this.#look = look;
+      this.#lookIsOld = false;
       this.#become(look.primary ? "primary" : "standby");
       return this.#describe(look, cannotGoOn);
     } catch (error) {
       // Every slot taken is proof of life. Positions are not known by it: a standby's of before must not count.
+      this.#lookIsOld = true;
       if (errorCode(error) === TOO_MANY_CONNECTIONS && this.#look)
         return this.#describe({ ...this.#look, caughtUpLocally: false }, cannotGoOn);
       if (this.#isStarting(error)) {

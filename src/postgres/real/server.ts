@@ -127,7 +127,7 @@ class RealPostgres implements PostgresServer {
     // One that fails after its time is nobody's any more.
     this.#pending?.catch(() => undefined);
     const seen = free && this.#pending ? await this.#withinLimit(this.#pending) : undefined;
-    this.#lastCheckWall = this.#context.clock.wall();
+    if (!this.#running?.lastLookIsOld) this.#lastCheckWall = this.#context.clock.wall();
     this.#lastObservation = seen ?? this.#withoutDisk();
     return this.#lastObservation;
   }
