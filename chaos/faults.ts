@@ -132,9 +132,12 @@ class Faults {
       case "switch-over": {
         if (!shard.store.running) return undefined;
         const asked = role === "async" ? ["-r", "async", "-i", "0"] : ["-r", "sync"];
-        // Whatever it answers: it may be refused, or overtaken by another fault.
-        const { status } = await shard.adm("promote", ...asked, "-y", "--timeout", "20");
-        return status === 0 ? () => undefined : undefined;
+        const heir = role === "primary" ? await this.#peerOf("sync") : victim;
+        // It may be refused, or overtaken by another fault.
+        const { status, stderr } = await shard.adm("promote", ...asked, "-n", heir.name, "-y", "--timeout", "20");
+        if (status === 0) return () => undefined;
+        this.#say(`promote: ${stderr.trimEnd().split("\n").at(-1) ?? ""}`);
+        return undefined;
       }
     }
   }
