@@ -1,7 +1,7 @@
 // What a rebuild would do, foretold from what can be known before it: by which way, from where, how much, how long, and what becomes of what is here. Pure. The ways
 // and their order are those of the rules (cluster/rejoin-way.ts) and of the driver (copy-way.ts); nothing is guessed: what can't be known says why.
 
-import type { Lineage, TimelineSegment } from "../base/lineage.ts";
+import type { Lineage } from "../base/lineage.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Bytes, Ms } from "../base/units.ts";
 import type { DataMark } from "../cluster/observation.ts";
@@ -177,24 +177,23 @@ function chooseSnapshot({ lineages, local }: RebuildFacts): SnapshotPlan {
   const { snapshots } = storage.value;
   const choice = chooseRollBack({ own, source, snapshots, choose: newestBeforeFork });
   if (choice.kind === "none") return none(choice.because);
-  const wal = walPutBack(local, choice);
-  return wal.kind === "known" && typeof wal.value === "string"
-    ? none(`this peer's WAL does not reach back to the snapshot ${choice.snapshot.name}: there is no ${wal.value}`)
-    : { because: undefined, snapshot: choice.snapshot.name, bytes: wal as Known<Bytes> };
+  const { missing, bytes } = walPutBack(local, choice);
+  return missing === undefined
+    ? { because: undefined, snapshot: choice.snapshot.name, bytes }
+    : none(`this peer's WAL does not reach back to the snapshot ${choice.snapshot.name}: there is no ${missing}`);
 }
 
-/** From the end of the snapshot's content up to the fork; before that, the snapshot brings its own. A text: the segment that is missing. */
+/** From the end of the snapshot's content up to the fork; before that, the snapshot brings its own. */
 function walPutBack(
   { wal }: LocalFacts,
   { snapshot, shared }: Extract<RollBackChoice<KeptSnapshot>, { kind: "from" }>,
-): Known<Bytes | string> {
-  if (wal.kind === "unknown") return wal;
+): { readonly missing: string | undefined; readonly bytes: Known<Bytes> } {
+  if (wal.kind === "unknown") return { missing: undefined, bytes: wal };
   const start = decodeFacts(snapshot.properties)?.lsn;
-  if (start === undefined) return unknown("the snapshot does not say where it ends");
+  if (start === undefined) return { missing: undefined, bytes: unknown("the snapshot does not say where it ends") };
   const { names: own, segmentBytes } = wal.value;
-  const timelines: readonly TimelineSegment[] = shared;
-  const { wanted, missing } = walWanted({ own, present: [], start, timelines, segmentBytes });
-  return known(missing ?? wanted.size * Number(segmentBytes));
+  const { wanted, missing } = walWanted({ own, present: [], start, timelines: shared, segmentBytes });
+  return { missing, bytes: known(wanted.size * Number(segmentBytes)) };
 }
 
 function obstacleToRewind({ local }: RebuildFacts): string | undefined {
