@@ -47,6 +47,8 @@ export interface StoredFacts {
   /** undefined: it is not mounted. */
   readonly mountedAt: string | undefined;
   readonly format: string;
+  /** What of the data lies elsewhere, and shows in no snapshot; undefined: nothing. */
+  readonly outside: string | undefined;
   /** Oldest first. */
   readonly snapshots: readonly KeptSnapshot[];
 }
@@ -172,6 +174,7 @@ function chooseSnapshot({ lineages, local }: RebuildFacts): SnapshotPlan {
   const { storage } = local;
   if (storage === undefined) return none("no storage that takes snapshots is configured");
   if (storage.kind === "unknown") return none(storage.because);
+  if (storage.value.outside !== undefined) return none(`${storage.value.outside} lies outside of the dataset`);
   if (lineages.kind === "unknown") return none(lineages.because);
   const { own, primary: source } = lineages.value;
   const { snapshots } = storage.value;
@@ -230,7 +233,9 @@ function durationOf(way: CopyWay, bytes: Known<Bytes>, { local }: RebuildFacts):
 function planFork(facts: RebuildFacts): ForkPlan | undefined {
   const { hasData, fork: name, forksKept, forksKeptMax: keptMax, local } = facts;
   if (!hasData) return undefined;
-  const kind = local.storage === undefined ? "copy" : "snapshot";
+  const { storage } = local;
+  const isShown = storage !== undefined && (storage.kind === "unknown" || storage.value.outside === undefined);
+  const kind = isShown ? "snapshot" : "copy";
   const bytes = kind === "snapshot" ? known(0) : local.dataBytes;
   const kept = forksKept.kind === "known" ? known(forksKept.value.length) : forksKept;
   const waits = waitForRoom(facts) ?? (kind === "copy" ? waitForSpace(local) : undefined);
