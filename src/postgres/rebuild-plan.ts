@@ -256,9 +256,11 @@ function waitForSpace({ dataBytes, room, forksDir }: LocalFacts): string | undef
   return `${forksDir} has ${freeBytes} bytes free, ${dataBytes.value} are needed, and ${keptFreeBytes} are to stay free`;
 }
 
-function assumptions({ forked, hasData, forksKept, local }: RebuildFacts): readonly string[] {
+function assumptions({ wish, primary, forked, hasData, forksKept, local }: RebuildFacts): readonly string[] {
   return [
-    ...(hasData && forked.kind === "unknown" ? [`whether its WAL has forked: ${forked.because}`] : []),
+    ...(hasData && forked.kind === "unknown" && leavesRoomForLess(wish, { primary, forked: true })
+      ? [`whether its WAL has forked: ${forked.because}`]
+      : []),
     ...(hasData && forksKept.kind === "unknown" ? [`which forks are kept: ${forksKept.because}`] : []),
     ...(local.hasRewind.kind === "unknown" ? [`whether there is a pg_rewind: ${local.hasRewind.because}`] : []),
     ...(local.storage === undefined && local.dataBytes.kind === "unknown"
