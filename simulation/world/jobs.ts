@@ -2,6 +2,7 @@
 
 import type { PostgresAction } from "../../src/cluster/decision.ts";
 import type { DataMark } from "../../src/cluster/observation.ts";
+import { leavesRoomForLess, type RejoinWay } from "../../src/cluster/rejoin-way.ts";
 import type { PeerAddress } from "../../src/cluster/state.ts";
 import { randomName } from "../random.ts";
 import { schedule, tell } from "./agenda.ts";
@@ -127,7 +128,7 @@ export function runRewind(world: World, peer: SimPeer, from: PeerAddress): void 
       data.mark = { ...data.mark, incomplete: false };
       data.cutShort = undefined;
       world.dirty = true;
-      isRebuilt(peer);
+      isRebuilt(peer, "rewind", from);
       succeed(peer, "rewind");
       tell(world, `${peer.name}: has rewound against ${source.name}`);
     });
@@ -182,7 +183,7 @@ export function runRollBack(world: World, peer: SimPeer, from: PeerAddress): voi
       data.mark = { ...data.mark, incomplete: false };
       data.cutShort = undefined;
       world.dirty = true;
-      isRebuilt(peer);
+      isRebuilt(peer, "roll-back", from);
       succeed(peer, "roll-back");
       tell(world, `${peer.name}: has rolled back, to go on from ${peerName(world, from)}`);
     });
@@ -225,16 +226,18 @@ export function runCopy(world: World, peer: SimPeer, action: Extract<PostgresAct
       data.controlState = "recovery";
       data.cutShort = undefined;
       world.dirty = true;
-      isRebuilt(peer);
+      isRebuilt(peer, "copy", action.from);
       succeed(peer, "copy");
       tell(world, `${peer.name}: has copied ${source.name}`);
     });
   });
 }
 
-/** As the sitter takes an operator's request away. */
-function isRebuilt({ sitter }: SimPeer): void {
-  if (sitter) sitter.rebuildRequested = undefined;
+/** As the sitter takes an operator's request away: less than a copy is not always what was asked for. */
+function isRebuilt({ sitter }: SimPeer, by: RejoinWay, from: PeerAddress): void {
+  const wish = sitter?.rebuildRequested;
+  if (!sitter || !wish) return;
+  if (by === "copy" || leavesRoomForLess(wish, { primary: from.id, forked: true })) sitter.rebuildRequested = undefined;
 }
 
 /** The directory when a copy begins: a mark, and no database. */

@@ -1,7 +1,7 @@
 // What a rebuild would do, foretold from what can be known before it: by which way, from where, how much, how long, and what becomes of what is here. Pure. The ways
 // and their order are those of the rules (cluster/rejoin-way.ts) and of the driver (copy-way.ts); nothing is guessed: what can't be known says why.
 
-import type { Lineage, TimelineSegment } from "../base/lineage.ts";
+import type { Lineage } from "../base/lineage.ts";
 import type { PeerId } from "../base/peer-id.ts";
 import type { Bytes, Ms } from "../base/units.ts";
 import type { DataMark } from "../cluster/observation.ts";
@@ -47,6 +47,8 @@ export interface StoredFacts {
   /** undefined: it is not mounted. */
   readonly mountedAt: string | undefined;
   readonly format: string;
+  /** What of the data lies elsewhere, and shows in no snapshot; undefined: nothing. */
+  readonly outside: string | undefined;
   /** Oldest first. */
   readonly snapshots: readonly KeptSnapshot[];
 }
@@ -172,29 +174,29 @@ function chooseSnapshot({ lineages, local }: RebuildFacts): SnapshotPlan {
   const { storage } = local;
   if (storage === undefined) return none("no storage that takes snapshots is configured");
   if (storage.kind === "unknown") return none(storage.because);
+  if (storage.value.outside !== undefined) return none(`${storage.value.outside} lies outside of the dataset`);
   if (lineages.kind === "unknown") return none(lineages.because);
   const { own, primary: source } = lineages.value;
   const { snapshots } = storage.value;
   const choice = chooseRollBack({ own, source, snapshots, choose: newestBeforeFork });
   if (choice.kind === "none") return none(choice.because);
-  const wal = walPutBack(local, choice);
-  return wal.kind === "known" && typeof wal.value === "string"
-    ? none(`this peer's WAL does not reach back to the snapshot ${choice.snapshot.name}: there is no ${wal.value}`)
-    : { because: undefined, snapshot: choice.snapshot.name, bytes: wal as Known<Bytes> };
+  const { missing, bytes } = walPutBack(local, choice);
+  return missing === undefined
+    ? { because: undefined, snapshot: choice.snapshot.name, bytes }
+    : none(`this peer's WAL does not reach back to the snapshot ${choice.snapshot.name}: there is no ${missing}`);
 }
 
-/** From the end of the snapshot's content up to the fork; before that, the snapshot brings its own. A text: the segment that is missing. */
+/** From the end of the snapshot's content up to the fork; before that, the snapshot brings its own. */
 function walPutBack(
   { wal }: LocalFacts,
   { snapshot, shared }: Extract<RollBackChoice<KeptSnapshot>, { kind: "from" }>,
-): Known<Bytes | string> {
-  if (wal.kind === "unknown") return wal;
+): { readonly missing: string | undefined; readonly bytes: Known<Bytes> } {
+  if (wal.kind === "unknown") return { missing: undefined, bytes: wal };
   const start = decodeFacts(snapshot.properties)?.lsn;
-  if (start === undefined) return unknown("the snapshot does not say where it ends");
+  if (start === undefined) return { missing: undefined, bytes: unknown("the snapshot does not say where it ends") };
   const { names: own, segmentBytes } = wal.value;
-  const timelines: readonly TimelineSegment[] = shared;
-  const { wanted, missing } = walWanted({ own, present: [], start, timelines, segmentBytes });
-  return known(missing ?? wanted.size * Number(segmentBytes));
+  const { wanted, missing } = walWanted({ own, present: [], start, timelines: shared, segmentBytes });
+  return { missing, bytes: known(wanted.size * Number(segmentBytes)) };
 }
 
 function obstacleToRewind({ local }: RebuildFacts): string | undefined {
@@ -231,7 +233,9 @@ function durationOf(way: CopyWay, bytes: Known<Bytes>, { local }: RebuildFacts):
 function planFork(facts: RebuildFacts): ForkPlan | undefined {
   const { hasData, fork: name, forksKept, forksKeptMax: keptMax, local } = facts;
   if (!hasData) return undefined;
-  const kind = local.storage === undefined ? "copy" : "snapshot";
+  const { storage } = local;
+  const isShown = storage !== undefined && (storage.kind === "unknown" || storage.value.outside === undefined);
+  const kind = isShown ? "snapshot" : "copy";
   const bytes = kind === "snapshot" ? known(0) : local.dataBytes;
   const kept = forksKept.kind === "known" ? known(forksKept.value.length) : forksKept;
   const waits = waitForRoom(facts) ?? (kind === "copy" ? waitForSpace(local) : undefined);
@@ -252,9 +256,11 @@ function waitForSpace({ dataBytes, room, forksDir }: LocalFacts): string | undef
   return `${forksDir} has ${freeBytes} bytes free, ${dataBytes.value} are needed, and ${keptFreeBytes} are to stay free`;
 }
 
-function assumptions({ forked, hasData, forksKept, local }: RebuildFacts): readonly string[] {
+function assumptions({ wish, primary, forked, hasData, forksKept, local }: RebuildFacts): readonly string[] {
   return [
-    ...(hasData && forked.kind === "unknown" ? [`whether its WAL has forked: ${forked.because}`] : []),
+    ...(hasData && forked.kind === "unknown" && leavesRoomForLess(wish, { primary, forked: true })
+      ? [`whether its WAL has forked: ${forked.because}`]
+      : []),
     ...(hasData && forksKept.kind === "unknown" ? [`which forks are kept: ${forksKept.because}`] : []),
     ...(local.hasRewind.kind === "unknown" ? [`whether there is a pg_rewind: ${local.hasRewind.because}`] : []),
     ...(local.storage === undefined && local.dataBytes.kind === "unknown"

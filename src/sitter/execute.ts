@@ -91,10 +91,10 @@ export class Executor {
 
   /** A copy names its data itself; the other ways leave it the name that it was given before. */
   #noticeRebuild(action: PostgresAction, { postgres: { data } }: Observation): void {
-    if (action.kind === "copy") this.#rebuild.began(action);
+    if (action.kind === "copy") this.#rebuild.began({ by: "copy", incarnation: action.incarnation, from: action.from });
     if (action.kind !== "roll-back" && action.kind !== "rewind") return;
     const mark = markOf(data);
-    if (mark) this.#rebuild.began({ incarnation: mark.incarnation, from: action.from });
+    if (mark) this.#rebuild.began({ by: action.kind, incarnation: mark.incarnation, from: action.from });
   }
 
   /** I2, I5: the last check of a document before it leaves this process. */

@@ -4,7 +4,7 @@
 import { explainError, ManateeError } from "../base/errors.ts";
 import type { Ms } from "../base/units.ts";
 import type { PostgresObservation } from "../cluster/observation.ts";
-import type { RebuildWish } from "../cluster/rejoin-way.ts";
+import { leavesRoomForLess, type RebuildWish, type RejoinWay } from "../cluster/rejoin-way.ts";
 import type { Incarnation, PeerAddress } from "../cluster/state.ts";
 import { parseRebuildRequest } from "../status/rebuild-file.ts";
 import type { World } from "../world/port.ts";
@@ -50,9 +50,12 @@ export class RebuildRequest {
     void this.#read();
   }
 
-  /** A copy, a roll-back or a rewind, which ends as data of that name. */
-  began(work: { incarnation: Incarnation; from: PeerAddress }): void {
-    if (this.#wish) this.#begun = work;
+  /** What ends as data of that name. Less than a copy is what was asked for only where the wish leaves room for it: a fork may be left without anybody asking. */
+  began({ by, ...work }: { by: RejoinWay; incarnation: Incarnation; from: PeerAddress }): void {
+    const wish = this.#wish;
+    if (!wish) return;
+    const isAsked = by === "copy" || leavesRoomForLess(wish, { primary: work.from.id, forked: true });
+    if (isAsked) this.#begun = work;
   }
 
   /** Takes the request away once the data made for it is there, complete. */

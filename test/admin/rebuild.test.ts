@@ -27,7 +27,13 @@ function snapshotAt(lsn: string, change: Readonly<Record<string, string>> = {}) 
   };
 }
 
-const STORED = { dataset: "tank/pg", mountedAt: "/data", format: "zfs", snapshots: [snapshotAt("0/1000000")] };
+const STORED = {
+  dataset: "tank/pg",
+  mountedAt: "/data",
+  format: "zfs",
+  outside: undefined,
+  snapshots: [snapshotAt("0/1000000")],
+};
 
 const LOCAL: LocalFacts = {
   dataDir: "/data",
@@ -173,6 +179,15 @@ describe("what a rebuild keeps aside (I5)", () => {
     expect(planRebuild(facts({ ...full, forksKeptMax: 3 })).fork?.waits).toBeUndefined();
     expect(planRebuild(facts({ ...full, fork: known("two") })).fork?.waits).toBeUndefined();
     expect(planRebuild(facts({ ...full, hasData: false })).fork).toBeUndefined();
+  });
+
+  it("is a copy, and nothing is rolled back, where a part of the data shows in no snapshot", () => {
+    const plan = planRebuild(facts({ local: { storage: known({ ...STORED, outside: "pg_wal" }) } }));
+    expect(plan).toMatchObject({
+      way: "rewind",
+      passedOver: [{ way: "roll-back", because: "pg_wal lies outside of the dataset" }],
+      fork: { kind: "copy" },
+    });
   });
 
   it("waits for space where a fork is a copy, and costs none where it is a snapshot", () => {

@@ -9,6 +9,9 @@ import { findBinaries } from "../../src/postgres/real/binaries.ts";
 import { KeptForks } from "../../src/postgres/real/kept-forks.ts";
 import type { PostgresStorage } from "../../src/postgres/real/dataset.ts";
 import { newestBeforeFork } from "../../src/snapshots/choice.ts";
+import { known, planRebuild, type RebuildPlan, unknown } from "../../src/postgres/rebuild-plan.ts";
+import { realRebuildLook } from "../../src/postgres/real/rebuild-look.ts";
+import { realTimers } from "../../src/world/real/clock.ts";
 import { type FolderStorage, folderStorage } from "../support/folder-storage.ts";
 import {
   follow,
@@ -87,6 +90,32 @@ describe("a roll-back (R1)", () => {
     });
   }
 
+  /** As manatee-adm rebuild --dry-run would say it now, from what this host shows. */
+  async function foretold(): Promise<RebuildPlan> {
+    const look = realRebuildLook({
+      config: a.config,
+      self: a.self,
+      timers: realTimers,
+      storage: { storage, dataset: DATASET },
+    });
+    const [{ data }, { wal }] = [await a.observe(), await b.primary()];
+    if (data.kind !== "present") throw new Error(`there is no data: ${data.kind}`);
+    return planRebuild({
+      wish: { from: undefined, full: false },
+      primary: b.self.id,
+      from: b.self.id,
+      forked: known(true),
+      lineages: known({ own: data.lineage, primary: wal }),
+      hasData: true,
+      fork: known("one"),
+      forksKept: known([]),
+      forksKeptMax: 2,
+      local: await look.local(),
+      sourceBytes: await look.sourceBytes(b.self),
+      sent: unknown("it has no backup server"),
+    });
+  }
+
   const rollBack = { kind: "roll-back", fork: "one" } as const;
   const renew = () => a.perform({ kind: "renew-incarnation", incarnation: "again" });
 
@@ -97,11 +126,22 @@ describe("a roll-back (R1)", () => {
     await a.sql("select pg_create_physical_replication_slot('left', true)");
     await fork();
     await renew();
+    const plan = await foretold();
+    expect(plan).toMatchObject({ way: "roll-back", snapshot: "before", passedOver: [], fork: { kind: "snapshot" } });
+    expect(plan.durationMs.kind).toBe("unknown");
     expect((await a.perform({ kind: "keep-fork", name: "one" })).forks).toEqual(["one"]);
     // Of a sitter that died while it made one ready.
     await storage.create(`${DATASET}-staged`);
     const seen = await a.perform({ ...rollBack, from: b.self });
     expect(seen).toMatchObject({ canRollBack: true, forks: ["one"], data: { kind: "present", standbySignal: true } });
+    // By the one that has just ended.
+    const again = await realRebuildLook({
+      config: a.config,
+      self: a.self,
+      timers: realTimers,
+      storage: undefined,
+    }).local();
+    expect(again.lastCopies["roll-back"]?.tookMs).toBeGreaterThan(0);
     await rejoins();
     expect(await a.sql("select slot_name from pg_replication_slots")).toEqual([]);
     expect(await readdir(join(bench.folder, "pool/datasets/tank/pg-fork-one"))).toContain("PG_VERSION");
@@ -147,6 +187,9 @@ describe("a roll-back (R1)", () => {
     await startStandby(b, a);
     await fork();
     await renew();
+    expect(await foretold()).toMatchObject({
+      passedOver: [{ way: "roll-back", because: "no snapshot ends before the fork" }],
+    });
     await expect(a.perform({ ...rollBack, from: b.self })).rejects.toMatchObject({ code: "PG_ROLL_BACK_FAILED" });
     expect((await a.observe()).data).toMatchObject({ kind: "present", mark: { incomplete: false, source: undefined } });
     await a.perform({ kind: "rewind", from: b.self });

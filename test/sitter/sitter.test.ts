@@ -603,6 +603,29 @@ describe("an operator's request to rebuild this peer", () => {
   });
 });
 
+describe("a request for all of it", () => {
+  it("is not fulfilled by a roll-back that nobody asked for", async () => {
+    const scene = start(({ rebuildRequested, postgres }) =>
+      rebuildRequested && !postgres.job
+        ? decision({ action: { kind: "roll-back", from: OTHER, fork: "one" } })
+        : decision(),
+    );
+    await connected(scene);
+    const { data } = scene.postgres.observation;
+    if (data.kind !== "present" || !data.mark) throw new Error("the fake has data");
+    scene.postgres.observation = {
+      ...scene.postgres.observation,
+      data: { ...data, mark: { ...data.mark, source: OTHER.id } },
+    };
+    scene.world.disk.set("/state/rebuild.json", { content: '{"full": true}', mode: 0o600 });
+    await scene.world.until("the roll-back", () => scene.postgres.performed.length > 0);
+    await scene.world.advance(5_000);
+    expect(scene.world.disk.has("/state/rebuild.json")).toBe(true);
+    scene.world.disk.set("/state/rebuild.json", { content: "{}", mode: 0o600 });
+    await scene.world.until("any way does", () => !scene.world.disk.has("/state/rebuild.json"));
+  });
+});
+
 describe("a request that can't be understood", () => {
   it("is left where it is, asks for nothing, and is shown", async () => {
     const scene = start(() => decision());

@@ -75,6 +75,16 @@ export function wishedSource({ obs, state, me }: Scene, wished: PeerId): PeerEnt
   return judgeGone(obs, state, peer, { flows: receivesFrom(obs, peer) }).gone ? undefined : peer;
 }
 
+/** undefined: no other source than the primary is wished for, or it is there. */
+export function waitForWished(scene: Scene): Required<Pick<Step, "waitingOn" | "operator">> | undefined {
+  const wished = scene.obs.rebuildRequested?.from;
+  if (wished === undefined || wished === scene.state.primary.id || wishedSource(scene, wished)) return undefined;
+  return {
+    waitingOn: `${wished}, from which it is to be rebuilt, to follow the shard`,
+    operator: "manatee-adm rebuild without --from, if that peer does not come back",
+  };
+}
+
 /** R1.8: a rebuild that goes the way of any fork. A server that is down is believed only what was seen of it before. */
 export function goesByFork(scene: Scene): boolean {
   const { obs, state, memory } = scene;
@@ -187,9 +197,10 @@ export function renewIncarnation({ obs }: Scene, { incarnation, fork }: Rejoinin
 
 function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | "operator"> | undefined {
   const { state, obs, role } = scene;
-  if (isFrozen(state)) return { waitingOn: "the shard to be unfrozen", operator: "manatee-adm unfreeze" };
-  if (obs.policy.rejoin === "manual" && !obs.rebuildRequested)
-    return { waitingOn: "an operator (rejoin is manual)", operator: "manatee-adm rebuild" };
+  const isAsked = goesByFork(scene);
+  if (isFrozen(state) && !isAsked) return { waitingOn: "the shard to be unfrozen", operator: "manatee-adm unfreeze" };
+  if (obs.policy.rejoin === "manual" && !isAsked)
+    return waitForWished(scene) ?? { waitingOn: "an operator (rejoin is manual)", operator: "manatee-adm rebuild" };
   if (role === "sync") {
     // Its word may be counted on by a takeover. Only where nothing was acknowledged, and nobody else can be named in its place.
     const others = obs.store.election.filter(

@@ -33,6 +33,7 @@ import {
   renewIncarnation,
   restore,
   sourceOf,
+  waitForWished,
 } from "./rejoin.ts";
 import { resolveForgottenClaim, takeOver, untilFlowEnds } from "./takeover.ts";
 
@@ -268,12 +269,8 @@ function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "w
       ...(isLong(waited(scene, "receiver"), scene) ? { operator } : {}),
     };
   }
-  const wished = obs.rebuildRequested?.from;
-  if (wished !== undefined && !rebuildSource(scene))
-    return {
-      waitingOn: `${wished}, from which it is to be rebuilt, to follow the shard`,
-      operator: "manatee-adm rebuild without --from, if that peer does not come back",
-    };
+  const waiting = waitForWished(scene);
+  if (waiting) return waiting;
   if (role === "none" || role === "deposed")
     return { waitingOn: `${state.primary.id} to take it into the chain`, ...hindrance(scene) };
   if (role === "sync" && !presentAs(obs, state.sync as PeerEntry))

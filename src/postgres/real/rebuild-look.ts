@@ -15,6 +15,7 @@ import { dataMajor } from "./data-directory.ts";
 import type { PostgresStorage } from "./dataset.ts";
 import { isMissing } from "./durable.ts";
 import { readLastCopies } from "./last-copies.ts";
+import { linksOutside } from "./links-outside.ts";
 import { markIn } from "./mark.ts";
 import { demandReplicationPassword } from "./passwords.ts";
 import { type Places, placesOf } from "./places.ts";
@@ -65,16 +66,29 @@ async function lookHere({ config, storage }: RebuildLookOptions, places: Places)
       const { bavail, bsize } = await statfs(await nearestThere(forksDir));
       return { freeBytes: bavail * bsize, keptFreeBytes: config.freeBytesMin };
     }),
-    storage: storage && (await tried(() => lookAtStorage(storage))),
+    storage: storage && (await tried(() => lookAtStorage(storage, dataDir))),
     lastCopies: await readLastCopies(places).catch(() => ({})),
   };
 }
 
-async function lookAtStorage({ storage, dataset }: Pick<PostgresStorage, "storage" | "dataset">): Promise<StoredFacts> {
+async function lookAtStorage(
+  { storage, dataset }: Pick<PostgresStorage, "storage" | "dataset">,
+  dataDir: string,
+): Promise<StoredFacts> {
   const placed = await storage.look(dataset);
   const { format } = await storage.capabilities();
   const snapshots = placed === undefined ? [] : await storage.snapshots(dataset);
-  return { dataset, mountedAt: placed?.mounted ? placed.folder : undefined, format, snapshots };
+  const mountedAt = placed?.mounted ? placed.folder : undefined;
+  return { dataset, mountedAt, format, outside: await outsideOf(dataDir), snapshots };
+}
+
+async function outsideOf(dataDir: string): Promise<string | undefined> {
+  try {
+    return await linksOutside(dataDir);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
 }
 
 async function tried<T>(ask: () => Promise<T>): Promise<Known<T>> {
