@@ -1,6 +1,8 @@
 // Traps of synchronous commit and of the gate, on real servers (docs/protocol.md: S1, P1, I1).
 
+import { once } from "node:events";
 import { readFile, rm, writeFile } from "node:fs/promises";
+import { createConnection } from "node:net";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -117,6 +119,24 @@ describe("a primary with two standbys", () => {
     expect((await a.primary()).clientSessions).toBe(0);
     await expect(client.query("select 1")).rejects.toThrow();
     expect((await a.primary()).walsenders).toHaveLength(2);
+  });
+
+  it("ends a client that is still being authenticated, by rules that let it in before the gate closed (I3)", async () => {
+    await a.apply({ syncNames: [], gate: "open" });
+    const words = Buffer.from("user\0postgres\0database\0postgres\0\0");
+    const startup = Buffer.alloc(8);
+    startup.writeInt32BE(8 + words.length, 0);
+    startup.writeInt32BE(196_608, 4);
+    const socket = createConnection({ host: a.config.host, port: a.config.port });
+    const closed = once(socket, "close");
+    socket.write(Buffer.concat([startup, words]));
+    // A request for a password, and no refusal.
+    expect(((await once(socket, "data"))[0] as Buffer).subarray(0, 1).toString()).toBe("R");
+    await a.apply({ syncNames: [], gate: "closed" });
+    expect(socket.closed).toBe(false);
+    socket.resume();
+    await a.perform({ kind: "end-clients" });
+    await closed;
   });
 
   it("shows no commit that waits to anybody while sessions end, or the server stops (I3)", async () => {

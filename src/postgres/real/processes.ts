@@ -65,6 +65,20 @@ export async function isPostgres(pid: number): Promise<boolean> {
   return exe !== undefined && basename(exe).startsWith("postgres");
 }
 
+/**
+ * Backends of clients from the network that are not let in yet: pg_stat_activity does not show them. By what PostgreSQL writes over its arguments: `postgres: USER
+ * DATABASE HOST(PORT) authentication`; the first words are whatever `cluster_name` says.
+ */
+export async function backendsNotLetIn(postmaster: number): Promise<number[]> {
+  const children = await readFile(`/proc/${postmaster}/task/${postmaster}/children`, "utf8").catch(() => "");
+  const found: number[] = [];
+  for (const pid of children.trim().split(" ").filter(Boolean).map(Number)) {
+    const [title = ""] = await commandLine(pid);
+    if (/\(\d+\) (initializing|authentication|startup)\s*$/.test(title) && !/ walsender /.test(title)) found.push(pid);
+  }
+  return found;
+}
+
 export async function commandLine(pid: number): Promise<string[]> {
   try {
     return (await readFile(`/proc/${pid}/cmdline`, "utf8")).split("\0");

@@ -4,6 +4,7 @@ import { ManateeError } from "../../base/errors.ts";
 import { type Lsn, parseLsn } from "../../base/lsn.ts";
 import { type Context, waitUntil } from "./context.ts";
 import { clientSessionsCondition } from "./look.ts";
+import { backendsNotLetIn, signalProcess } from "./processes.ts";
 import { quoteLiteral, type SqlSession } from "./sql.ts";
 
 const END_LIMIT_MS = 2000;
@@ -52,8 +53,18 @@ export function endReceiver(context: Context, pid: number): Promise<void> {
   return endBackends(context, `backend_type = 'walreceiver' and pid = ${Math.trunc(pid)}`);
 }
 
-/** Those that wait for the sync last: see {@link endReaders}. */
+/**
+ * Those that wait for the sync last: see {@link endReaders}. Who is being authenticated goes by the rules that held when it came, and would be let in by them however
+ * long that takes.
+ */
 export async function endClients(context: Context): Promise<void> {
+  const { process } = context.postmaster;
+  const gone = await waitUntil(context, { limitMs: END_LIMIT_MS, everyMs: POLL_MS }, async () => {
+    const coming = process.kind === "running" ? await backendsNotLetIn(process.pid) : [];
+    for (const pid of coming) signalProcess(pid, "SIGTERM");
+    return coming.length === 0;
+  });
+  if (!gone) throw sessionsRemain();
   await endReaders(context);
   await endBackends(context, clientSessionsCondition(context.config));
 }
@@ -82,8 +93,11 @@ async function endBackends(context: Context, condition: string): Promise<void> {
       ),
     2 * END_LIMIT_MS,
   );
-  if (gone) return;
-  throw new ManateeError({
+  if (!gone) throw sessionsRemain();
+}
+
+function sessionsRemain(): ManateeError {
+  return new ManateeError({
     code: "PG_SESSIONS_REMAIN",
     message: `sessions did not end within ${END_LIMIT_MS} ms`,
     remedy: "retry",
