@@ -3,13 +3,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { expectNoOutage, FULL, scenario } from "../support/scenario.ts";
-import { LONG_MS } from "../support/shard.ts";
+import { LONG_MS, type TestShard } from "../support/shard.ts";
 
-const OUTAGE_MS = FULL ? 60_000 : 15_000;
-
-for (const how of ["killed", "frozen"] as const)
+for (const { how, outageMs } of [
+  { how: "killed", outageMs: 60_000 },
+  { how: "frozen", outageMs: FULL ? 60_000 : 15_000 },
+] as const)
   scenario(
-    `Z1: the store is ${how} for ${OUTAGE_MS / 1000} s during writes: they go on, and nothing changes when it returns`,
+    `Z1: the store is ${how} for ${outageMs / 1000} s during writes: they go on, and nothing changes when it returns`,
     {},
     async (shard) => {
       await shard.writer();
@@ -17,16 +18,10 @@ for (const how of ["killed", "frozen"] as const)
       const since = shard.history.now();
       if (how === "killed") await shard.store.stop();
       else shard.store.freeze();
-      await sleep(OUTAGE_MS);
+      await sleep(outageMs);
       if (how === "killed") await shard.store.start();
       else shard.store.thaw();
-      await shard.waitFor(
-        "all sitters are back in the store",
-        ({ present, reports }) =>
-          present.length === shard.peers.length &&
-          Object.values(reports).every((report) => report?.store.connected === true),
-        LONG_MS,
-      );
+      await allAreBack(shard);
       // Absence counts only after a session time of one's own connection: what would go wrong goes wrong within it.
       await sleep(6000);
       await shard.waitForChain();
@@ -39,6 +34,59 @@ for (const how of ["killed", "frozen"] as const)
       await shard.check();
     },
   );
+
+async function allAreBack(shard: TestShard): Promise<void> {
+  await shard.waitFor(
+    "all sitters are back in the store",
+    ({ present, reports }) =>
+      present.length === shard.peers.length &&
+      Object.values(reports).every((report) => report?.store.connected === true),
+    LONG_MS,
+  );
+}
+
+scenario(
+  "Z1: of a ZooKeeper of three servers one dies, then its leader, during writes: they go on, and a takeover needs two",
+  { storeMembers: 3 },
+  async (shard) => {
+    const { ensemble } = shard.store;
+    if (ensemble === undefined) throw new Error("that is no ensemble");
+    await shard.writer();
+    const before = await shard.waitForChain();
+    const since = shard.history.now();
+    const first = await ensemble.leader();
+    const follower = ensemble.members.find((member) => member !== first);
+    await follower?.kill();
+    await allAreBack(shard);
+    await shard.waitForWrites(20);
+    await follower?.restart();
+    const leader = await ensemble.leader();
+    if (leader === undefined) throw new Error("nobody leads the ensemble");
+    await leader.kill();
+    await allAreBack(shard);
+    // Absence counts only after a session time of one's own connection: what would go wrong goes wrong within it.
+    await sleep(6000);
+    await shard.waitForChain();
+    await shard.waitForWrites(20);
+    expectNoOutage(shard, { since });
+    const after = await shard.state();
+    expect(after.generation).toBe(before.state?.generation);
+    expect(after.primary.id).toBe(before.state?.primary.id);
+
+    const primary = shard.peer(after.primary.id);
+    await primary.crash();
+    await shard.waitFor(
+      "the sync takes over, by the two servers that are left",
+      ({ state }) => state?.primary.id === after.sync?.id && state?.provisional !== true,
+      LONG_MS,
+    );
+    await shard.waitForWrites(20);
+    primary.startSitter();
+    await leader.restart();
+    await shard.waitForChain();
+    await shard.check();
+  },
+);
 
 scenario(
   "Z1: the primary's PostgreSQL dies while the store is away: nobody takes over; the store returns, and the shard goes on",

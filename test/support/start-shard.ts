@@ -31,6 +31,8 @@ export interface ShardOptions {
   readonly runtime?: Runtime;
   /** Of each peer. Default: all on this machine's loopback. */
   readonly hosts?: readonly Host[];
+  /** Servers of the ZooKeeper. Default 1. */
+  readonly storeMembers?: number;
   /** Where a ZooKeeper listens. Default: on loopback. */
   readonly storeAddress?: string;
   /** Data directories on a real ZFS of so many megabytes, and a backup server for each peer. Default: plain folders. */
@@ -54,6 +56,7 @@ export async function startShard(options: ShardOptions = {}): Promise<TestShard>
     folder: join(folder, "store"),
     sessionTimeoutMs: options.sessionTimeoutMs ?? 4000,
     runtime,
+    members: options.storeMembers ?? 1,
     ...(options.storeAddress !== undefined && { address: options.storeAddress }),
   });
   const shard = await assemble({ options, runtime, folder, store });

@@ -12,10 +12,12 @@ import { NodeRelay } from "./node-relay.ts";
 import { describe, processesIn } from "./processes.ts";
 import type { Runtime } from "./runtime.ts";
 import { giveAway } from "./unprivileged.ts";
-import { startZooKeeper, type ZooKeeperServer } from "./zookeeper-server.ts";
+import { startEnsemble, startZooKeeper, type ZooKeeperEnsemble } from "./zookeeper-server.ts";
 
 export interface TestStore extends NodeReader {
   readonly kind: "zookeeper" | "local";
+  /** Of a ZooKeeper of several servers. */
+  readonly ensemble: ZooKeeperEnsemble | undefined;
   /** false while it is stopped, frozen or wiped by the test. */
   readonly running: boolean;
   /** Of the sitter's configuration. */
@@ -46,27 +48,33 @@ export async function startStore({
   sessionTimeoutMs,
   runtime,
   address,
+  members = 1,
 }: {
   kind: "zookeeper" | "local";
   folder: string;
   sessionTimeoutMs: number;
   runtime: Runtime;
   address?: string;
+  /** Of the ensemble, where it is a ZooKeeper. */
+  members?: number;
 }): Promise<TestStore> {
   await mkdir(folder, { mode: 0o700 });
   return kind === "zookeeper"
-    ? startZooKeeperStore(folder, { sessionTimeoutMs, address })
+    ? startZooKeeperStore(folder, { sessionTimeoutMs, address, members })
     : embeddedStore(folder, sessionTimeoutMs, runtime);
 }
 
 async function startZooKeeperStore(
   folder: string,
-  { sessionTimeoutMs, address }: { sessionTimeoutMs: number; address: string | undefined },
+  { sessionTimeoutMs, address, members }: { sessionTimeoutMs: number; address: string | undefined; members: number },
 ): Promise<TestStore> {
-  const server: ZooKeeperServer = await startZooKeeper({ dir: folder, ...(address !== undefined && { address }) });
+  const options = { dir: folder, ...(address !== undefined && { address }) };
+  const ensemble = members > 1 ? await startEnsemble(members, options) : undefined;
+  const servers = ensemble?.members ?? [await startZooKeeper(options)];
+  const connectString = servers.map((server) => server.connectString).join(",");
   const config: StoreConfig = {
     kind: "zookeeper",
-    connectString: server.connectString,
+    connectString,
     sessionTimeoutMs,
     digest: DIGEST,
     saslDigest: undefined,
@@ -76,38 +84,40 @@ async function startZooKeeperStore(
   let running = true;
   return {
     kind: "zookeeper",
+    ensemble,
     get running() {
       return running;
     },
-    section: { kind: "zookeeper", connectString: server.connectString, sessionTimeoutMs, digest: DIGEST },
-    environment: { ZK_IPS: server.connectString, MANATEE_ZK_DIGEST: DIGEST },
+    section: { kind: "zookeeper", connectString, sessionTimeoutMs, digest: DIGEST },
+    environment: { ZK_IPS: connectString, MANATEE_ZK_DIGEST: DIGEST },
     read: (path) => nodes.read(path),
     list: (path) => nodes.list(path),
     set: (path, data, version) => nodes.set(path, data, version),
     async stop() {
       running = false;
-      await server.kill();
+      await Promise.all(servers.map((server) => server.kill()));
     },
     async start() {
-      await server.restart();
+      await Promise.all(servers.map((server) => server.restart()));
       running = true;
     },
     async wipe() {
       if (running) throw new Error("only a stopped store can be wiped");
+      if (ensemble) throw new Error("an ensemble is not wiped");
       await rm(join(folder, "data"), { recursive: true, force: true });
       await mkdir(join(folder, "data"));
     },
     freeze() {
       running = false;
-      server.freeze();
+      for (const server of servers) server.freeze();
     },
     thaw() {
-      server.thaw();
+      for (const server of servers) server.thaw();
       running = true;
     },
     async dispose() {
       await nodes.close();
-      await server.kill();
+      await Promise.all(servers.map((server) => server.kill()));
     },
   };
 }
@@ -122,6 +132,7 @@ function embeddedStore(folder: string, sessionTimeoutMs: number, runtime: Runtim
   };
   return {
     kind: "local",
+    ensemble: undefined,
     running: true,
     section,
     environment: { MANATEE_STORE_DIR: folder },
