@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULTS } from "../../src/config/defaults.ts";
 import { FAULTS, type Scene } from "../../bench/lib/faults.ts";
 import { Network, OWN_IP } from "../support/hosts.ts";
-import type { TestShard } from "../support/shard.ts";
+import { LONG_MS, type TestShard } from "../support/shard.ts";
 import { startShard } from "../support/start-shard.ts";
 
 describe("with every peer on a host of its own", () => {
@@ -53,6 +53,40 @@ describe("with every peer on a host of its own", () => {
   it("I4: the primary's host freezes for longer than its session, and goes on with what it believed", () =>
     befalls("d"));
   it("S1: the sync's host crashes", () => befalls("f"));
+
+  it("S1: the sync's host vanishes, and comes back", async () => {
+    await shard.writer({ spread: true });
+    const sync = await shard.sync();
+    scene.host(sync).unplug();
+    try {
+      await shard.waitFor("another sync is named", ({ state }) => state?.sync?.id !== sync.id, LONG_MS);
+      await shard.waitForWrites(10);
+    } finally {
+      scene.host(sync).plug();
+    }
+    await shard.waitForChain();
+  });
+
+  it("A2: the async's host vanishes, and comes back: nobody else changes place", async () => {
+    await shard.writer({ spread: true });
+    const before = await shard.state();
+    const async = await shard.async();
+    scene.host(async).unplug();
+    try {
+      await shard.waitFor("it has left the chain", ({ state }) => state?.async.length === 0, LONG_MS);
+      await shard.waitForWrites(10);
+    } finally {
+      scene.host(async).plug();
+    }
+    await shard.waitForChain();
+    const after = await shard.state();
+    expect([after.generation, after.primary.id, after.sync?.id]).toEqual([
+      before.generation,
+      before.primary.id,
+      before.sync?.id,
+    ]);
+  });
+
   it("D2: the sync hears nothing from the primary, which hears it", () => befalls("i", 0));
   it("D2: the primary hears nothing from the sync, which hears it", () => befalls("i", 1));
 
