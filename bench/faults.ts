@@ -49,6 +49,7 @@ async function main(): Promise<void> {
       if (options.only.length === 0 || options.only.includes(fault.name))
         measured.push(await measure(fault, hosts, options));
     console.log(tableOf(measured));
+    if (measured.some((one) => isMet(one) === false)) process.exitCode = 1;
     const json = JSON.stringify(resultOf(measured, options));
     if (options.json === undefined) console.log(json);
     else writeFileSync(options.json, `${json}\n`);
@@ -108,17 +109,31 @@ function fail(message: string): never {
   throw new Error(message);
 }
 
+/** undefined: it has no goal. */
+function isMet({ fault: { goal }, medianMs, worstMs }: Measured): boolean | undefined {
+  return goal && medianMs <= goal.medianMs && worstMs <= goal.worstMs;
+}
+
 function tableOf(measured: readonly Measured[]): string {
   const table = new Table({
     head: ["", "fault", "runs", "median", "worst", "wanted", ""],
     style: { head: [], border: [] },
     colAligns: ["left", "left", "right", "right", "right", "right", "left"],
   });
-  for (const { fault, runs, medianMs, worstMs } of measured) {
+  for (const one of measured) {
+    const { fault, runs, medianMs, worstMs } = one;
     const { goal } = fault;
-    const met = goal && (medianMs <= goal.medianMs && worstMs <= goal.worstMs ? "met" : "missed");
+    const met = isMet(one);
     const wanted = goal ? `${seconds(goal.medianMs)} / ${seconds(goal.worstMs)}` : "";
-    table.push([fault.name, fault.description, runs, seconds(medianMs), seconds(worstMs), wanted, met ?? ""]);
+    table.push([
+      fault.name,
+      fault.description,
+      runs,
+      seconds(medianMs),
+      seconds(worstMs),
+      wanted,
+      met === undefined ? "" : met ? "met" : "missed",
+    ]);
   }
   return `Longest time between two acknowledged inserts of any client; nothing was lost, and every peer came back by itself\n${table.toString()}`;
 }
