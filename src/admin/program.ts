@@ -143,7 +143,7 @@ function explain(error: unknown, { terminal }: AdminContext, verb: string | unde
     terminal.note(`usage: manatee-adm ${known ? `${verb} --help` : "--help"}`);
     return 2;
   }
-  terminal.note(`manatee-adm: ${paint(terminal.colour, "red", explainError(error))}`);
+  terminal.note(`manatee-adm: ${paint(terminal.noteColour, "red", explainError(error))}`);
   if (isManateeError(error)) terminal.note(`${error.hint} (${error.code})`);
   return 1;
 }

@@ -203,6 +203,8 @@ export class ShardFixture {
   wallMs = NOW;
   answers: string[] = [];
   interactive = false;
+  /** Which outputs are terminals that show colours. */
+  colours = { colour: false, noteColour: false };
   env: Record<string, string> = { ZK_IPS: "10.0.0.9", SHARD: "1" };
   /** Called before each question to a sitter: a test lets the shard go on here. */
   onAsk: (() => Promise<void> | void) | undefined;
@@ -412,7 +414,7 @@ export class ShardFixture {
         print: (line) => void out.push(line),
         note: (line) => void err.push(line),
         interactive: this.interactive,
-        colour: false,
+        ...this.colours,
         ask: async (question) => {
           this.questions.push(question);
           await this.onQuestion?.();

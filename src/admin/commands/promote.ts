@@ -114,7 +114,8 @@ async function tell(
 ): Promise<void> {
   const { terminal } = access.context;
   const { peer, wanted, lagMax, picture } = asked;
-  for (const problem of problemsOf(await judge(access, picture))) terminal.note(findingLine(problem, terminal));
+  for (const problem of problemsOf(await judge(access, picture)))
+    terminal.note(findingLine(problem, terminal.noteColour));
   const lag = picture.peers[peer.id]?.report?.postgres.lagSeconds;
   if (lag === undefined || lag === null) terminal.note(`warning: how far "${shortName(peer)}" is behind is not known`);
   else if (lag > lagMax)
