@@ -188,7 +188,14 @@ export interface Outcome {
 }
 
 export class ShardFixture {
-  readonly store: MemoryStore = memoryStore({ clock: realClock, timers: realTimers, random: realRandom, log: quiet });
+  /** By the clock of the store's machines; undefined: this one's. */
+  storeWallMs: number | undefined;
+  readonly store: MemoryStore = memoryStore({
+    clock: { now: () => realClock.now(), wall: () => this.storeWallMs ?? realClock.wall() },
+    timers: realTimers,
+    random: realRandom,
+    log: quiet,
+  });
   /** By a peer's letter; without one its sitter is silent. */
   readonly reports: Record<string, PeerReport>;
   /** What the sitters' journals hold, by peer. */
