@@ -45,8 +45,10 @@ export interface Terminal {
   note(line: string): void;
   /** Whether somebody can be asked. */
   readonly interactive: boolean;
-  /** Whether the standard output may be coloured. */
+  /** Whether what is printed may be coloured. */
   readonly colour: boolean;
+  /** Whether notes may be: either output may go to a file while the other is a terminal. */
+  readonly noteColour: boolean;
   /** undefined: the input ended. */
   ask(question: string): Promise<string | undefined>;
 }

@@ -3,7 +3,6 @@
 import { judgeHealth } from "../cluster/health.ts";
 import type { Finding } from "../cluster/health-facts.ts";
 import type { ShardAccess } from "./connect.ts";
-import type { Terminal } from "./context.ts";
 import { paint } from "./paint.ts";
 import type { Picture } from "./picture.ts";
 
@@ -17,8 +16,8 @@ export function problemsOf(findings: readonly Finding[]): readonly Finding[] {
   return findings.filter(({ severity }) => severity !== "note");
 }
 
-/** `error: message (what to do)` */
-export function findingLine({ severity, message, remedy }: Finding, { colour }: Pick<Terminal, "colour">): string {
+/** `error: message (what to do)`. `colour`: of the output that it goes to. */
+export function findingLine({ severity, message, remedy }: Finding, colour: boolean): string {
   const colours = { error: "red", warning: "yellow", note: "dim" } as const;
   return `${paint(colour, colours[severity], `${severity}:`)} ${message} (${remedy})`;
 }

@@ -1,14 +1,11 @@
 // The command line: which verb, its help, its exit status. A command's file is imported only when it is the one that is run.
 
-import { Command, CommanderError } from "commander";
-import { explainError, ManateeError } from "../base/errors.ts";
+import { Command } from "commander";
 import { nearest } from "../config/suggest.ts";
 import type { AdminContext } from "./context.ts";
-import { paint } from "./paint.ts";
-import { Failed, WrongUse } from "./wrong-use.ts";
+import { explainFailure, type ExitStatus } from "./explain-failure.ts";
 
-/** 0: done, and all is well. 1: it failed, or there are problems. 2: wrong use. */
-export type ExitStatus = 0 | 1 | 2;
+export type { ExitStatus };
 
 /** What a command's file exports. */
 export interface CommandModule {
@@ -88,7 +85,7 @@ export async function runAdmin(args: readonly string[], context: AdminContext): 
     await program.parseAsync(withoutHelpVerb(args), { from: "user" });
     return status;
   } catch (error) {
-    return explain(error, context, chosen);
+    return explainFailure(error, context.terminal, mistakeIn(chosen));
   }
 }
 
@@ -132,20 +129,14 @@ function withoutHelpVerb(args: readonly string[]): readonly string[] {
   return args[1] === undefined ? ["--help"] : [args[1], "--help"];
 }
 
-function explain(error: unknown, { terminal }: AdminContext, verb: string | undefined): ExitStatus {
-  if (error instanceof Failed) return 1;
-  if (error instanceof CommanderError && error.exitCode === 0) return 0;
-  if (error instanceof CommanderError || error instanceof WrongUse) {
-    const known =
-      verb !== undefined && Object.entries(VERBS).some(([name, { alias }]) => verb === name || verb === alias);
-    const message = verb !== undefined && !known ? unknownVerb(verb) : error.message.replace(/^error: /, "");
-    terminal.note(`manatee-adm: ${message}`);
-    terminal.note(`usage: manatee-adm ${known ? `${verb} --help` : "--help"}`);
-    return 2;
-  }
-  terminal.note(`manatee-adm: ${paint(terminal.colour, "red", explainError(error))}`);
-  if (isManateeError(error)) terminal.note(`${error.hint} (${error.code})`);
-  return 1;
+function mistakeIn(verb: string | undefined): Parameters<typeof explainFailure>[2] {
+  const known =
+    verb !== undefined && Object.entries(VERBS).some(([name, { alias }]) => verb === name || verb === alias);
+  return {
+    tool: "manatee-adm",
+    help: known ? `${verb} --help` : "--help",
+    wording: (message) => (verb !== undefined && !known ? unknownVerb(verb) : message),
+  };
 }
 
 function unknownVerb(verb: string): string {
@@ -154,9 +145,4 @@ function unknownVerb(verb: string): string {
     Object.entries(VERBS).flatMap(([name, { alias }]) => (alias === undefined ? [name] : [name, alias])),
   );
   return `unknown command "${verb}"${meant === undefined ? "" : `, did you mean ${meant}?`}`;
-}
-
-/** By shape: two copies of the package may be loaded. */
-function isManateeError(error: unknown): error is ManateeError {
-  return error instanceof Error && "code" in error && "hint" in error;
 }

@@ -1,17 +1,15 @@
 // manatee-stat, of the first Manatee: the shards as JSON, with the node by which service discovery finds the primary.
 
-import { Command, CommanderError } from "commander";
-import { explainError } from "../base/errors.ts";
+import { Command } from "commander";
 import type { Session } from "../coordination/port.ts";
 import { pictureOf, shardNames } from "./all-shards.ts";
 import { withSession } from "./connect.ts";
 import type { AdminContext } from "./context.ts";
+import { type ExitStatus, explainFailure } from "./explain-failure.ts";
 import { registrarPath } from "../shard/registrar-path.ts";
 import type { Picture } from "./picture.ts";
-import type { ExitStatus } from "./program.ts";
 import { peersByRole } from "./shard-json.ts";
 import { parseSeconds, storeTarget, type StoreTarget, type TargetOptions } from "./target.ts";
-import { WrongUse } from "./wrong-use.ts";
 
 interface Options extends TargetOptions {
   readonly verbose?: boolean;
@@ -44,17 +42,11 @@ export async function runStat(args: readonly string[], context: AdminContext): P
     await program.parseAsync(args, { from: "user" });
     return status;
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    terminal.note(
-      `manatee-stat: ${explainError(error)
-        .replace(/^error: /, "")
-        .replace("--zk", "ZOOKEEPER")}`,
-    );
-    if (error instanceof CommanderError || error instanceof WrongUse) {
-      terminal.note("usage: manatee-stat --help");
-      return 2;
-    }
-    return 1;
+    return explainFailure(error, terminal, {
+      tool: "manatee-stat",
+      help: "--help",
+      wording: (message) => message.replace("--zk", "ZOOKEEPER"),
+    });
   }
 }
 

@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { createInterface } from "node:readline/promises";
 import { isatty } from "node:tty";
-import picocolors from "picocolors";
 import type { AdminContext, Terminal } from "../admin/context.ts";
+import { coloursOf } from "../admin/paint.ts";
 import { LOG_LEVELS } from "../config/log-level.ts";
 import { shardStore } from "../shard/shard-store.ts";
 import type { LogLevel, World } from "../world/port.ts";
@@ -63,7 +63,7 @@ function realTerminal(): Terminal {
     print: (line) => void process.stdout.write(`${line}\n`),
     note: (line) => void process.stderr.write(`${line}\n`),
     interactive: isatty(STANDARD_INPUT) && isatty(STANDARD_ERROR),
-    colour: isatty(STANDARD_OUTPUT) && picocolors.isColorSupported,
+    ...coloursOf({ outIsTerminal: isatty(STANDARD_OUTPUT), errIsTerminal: isatty(STANDARD_ERROR) }, process.env),
     async ask(question) {
       const lines = createInterface({ input: process.stdin, output: process.stderr });
       try {

@@ -22,7 +22,15 @@ Examples:
   settle
   show" | manatee-sim -`;
 
-export async function main(argv: readonly string[]): Promise<number> {
+/** Where the conversation takes place that begins without a file. */
+export interface Conversation {
+  readonly input: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+  readonly output: NodeJS.WritableStream;
+}
+
+const HERE: Conversation = { input: process.stdin, output: process.stdout };
+
+export async function main(argv: readonly string[], conversation = HERE): Promise<number> {
   const program = new Command("manatee-sim")
     .description("Simulate a shard: real decisions, simulated PostgreSQL, coordination store, network and clock.")
     .argument("[file]", "a scenario; - reads it from standard input")
@@ -37,7 +45,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const seed = Number(program.opts<{ seed: string }>().seed);
   if (!Number.isSafeInteger(seed) || seed < 0) return complain("--seed takes a whole number", 2);
   const file = program.args[0];
-  if (file === undefined && process.stdin.isTTY) return prompt(seed);
+  if (file === undefined && conversation.input.isTTY === true) return prompt(seed, conversation);
   return tellStory(file ?? "-", seed);
 }
 
@@ -73,20 +81,20 @@ function colour(line: string): string {
   return line;
 }
 
-async function prompt(seed: number): Promise<number> {
+async function prompt(seed: number, { input: from, output }: Conversation): Promise<number> {
   let world = createWorld({ seed, decide });
-  process.stdout.write(
+  output.write(
     `A simulated shard. "help" lists the commands; to begin: ${pc.bold("shard 3")}, ${pc.bold("write x")}, ${pc.bold("kill-postgres A")}, ${pc.bold("run 5s")}, ${pc.bold("show")}.\n`,
   );
   const words = [...Object.keys(COMMANDS), "help", "conditions", "reset", "quit"];
   const completer = (line: string): [string[], string] => [words.filter((word) => word.startsWith(line)), line];
-  const input = createInterface({ input: process.stdin, output: process.stdout, prompt: pc.bold("sim> "), completer });
+  const input = createInterface({ input: from, output, prompt: pc.bold("sim> "), completer });
   input.prompt();
   for await (const line of input) {
     const word = line.trim();
     if (word === "quit" || word === "exit") break;
     if (word === "reset") world = createWorld({ seed, decide });
-    else if (word !== "" && !word.startsWith("#")) process.stdout.write(`${answer(world, word)}\n`);
+    else if (word !== "" && !word.startsWith("#")) output.write(`${answer(world, word)}\n`);
     input.prompt();
   }
   input.close();

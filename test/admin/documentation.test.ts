@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { Command, type Option } from "commander";
 import { describe, expect, it } from "vitest";
 import { HISTORY_COLUMNS, SUMMARY_COLUMN } from "../../src/admin/history-rows.ts";
 import { PEER_COLUMNS, STATUS_COLUMNS } from "../../src/admin/peer-rows.ts";
@@ -57,7 +58,74 @@ describe("docs/json-output.md", () => {
   });
 });
 
+interface Row {
+  readonly command: string;
+  readonly flags: ReadonlySet<string>;
+}
+
+/** `-n` and `--dry-run` in what is written as code. */
+function flagsIn(text: string): string[] {
+  return [...text.matchAll(/`([^`]+)`/g)].flatMap(
+    ([, code = ""]) => code.match(/(?<![\w-])--?[A-Za-z][A-Za-z-]*/g) ?? [],
+  );
+}
+
+/** The rows of the page's tables of commands. Of a command whose row says more in its first cell (`clone --drop CLONE`), too. */
+function rowsOf(section: string, commands: readonly string[]): Row[] {
+  return section.split("\n").flatMap((line) => {
+    const [, first = "", second = ""] = /^\| (.+?) \| (.*?) \|/.exec(line.replaceAll("\\|", "/")) ?? [];
+    const words = first.replaceAll("`", "");
+    const command = commands
+      .filter((name) => ` ${words} `.startsWith(` ${name} `))
+      .sort()
+      .at(-1);
+    return command === undefined ? [] : [{ command, flags: new Set(flagsIn(`${first} ${second}`)) }];
+  });
+}
+
+/** What the program itself knows: each command's options, by `state restore` for one below another. */
+async function realCommands(): Promise<Map<string, readonly Option[]>> {
+  const found = new Map<string, readonly Option[]>();
+  for (const [name, { load }] of Object.entries(VERBS)) {
+    const command = new Command(name);
+    (await load()).define(command, () => () => Promise.resolve());
+    found.set(name, command.options);
+    for (const below of command.commands) found.set(`${name} ${below.name()}`, below.options);
+  }
+  return found;
+}
+
 describe("docs/manatee-adm.md", () => {
+  it("has every option of every command, and no other", async () => {
+    const commands = await realCommands();
+    const page = read("docs/manatee-adm.md");
+    const [, whichShard = "", looking = "", changing = ""] =
+      /^## Which shard$([^]*?)^## Exit[^]*?^## Looking$([^]*?)^## Changing$([^]*?)^## manatee-stat$/m.exec(page) ?? [];
+    const common = new Set(flagsIn(whichShard));
+    const ofChanges = new Set(flagsIn(changing.slice(0, changing.indexOf("| command |"))));
+    expect([...common]).toEqual(expect.arrayContaining(["-z", "-s", "-f", "--store-dir", "--timeout"]));
+    expect([...ofChanges]).toEqual(expect.arrayContaining(["-y", "--dry-run"]));
+    const names = [...commands.keys()];
+    const rows = { looking: rowsOf(looking, names), changing: rowsOf(changing, names) };
+    const missing: string[] = [];
+    const unknown: string[] = [];
+    for (const [name, options] of commands) {
+      const own = [...rows.looking, ...rows.changing].filter(({ command }) => command === name);
+      const changes = rows.changing.some(({ command }) => command === name);
+      const documentedFlags = new Set(own.flatMap(({ flags }) => [...flags]));
+      for (const { short, long, hidden, flags } of options) {
+        const names = [short, long].filter((flag) => flag !== undefined);
+        const known = names.some(
+          (flag) => documentedFlags.has(flag) || common.has(flag) || (changes && ofChanges.has(flag)),
+        );
+        if (!hidden && !known) missing.push(`${name} ${flags}`);
+      }
+      for (const flag of documentedFlags)
+        if (!options.some(({ short, long }) => flag === short || flag === long)) unknown.push(`${name} ${flag}`);
+    }
+    expect({ missing, unknown }).toEqual({ missing: [], unknown: [] });
+  });
+
   it("has every command", () => {
     const page = read("docs/manatee-adm.md");
     expect(Object.keys(VERBS).filter((verb) => !page.includes(`\`${verb}\``))).toEqual([]);

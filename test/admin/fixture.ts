@@ -188,7 +188,14 @@ export interface Outcome {
 }
 
 export class ShardFixture {
-  readonly store: MemoryStore = memoryStore({ clock: realClock, timers: realTimers, random: realRandom, log: quiet });
+  /** By the clock of the store's machines; undefined: this one's. */
+  storeWallMs: number | undefined;
+  readonly store: MemoryStore = memoryStore({
+    clock: { now: () => realClock.now(), wall: () => this.storeWallMs ?? realClock.wall() },
+    timers: realTimers,
+    random: realRandom,
+    log: quiet,
+  });
   /** By a peer's letter; without one its sitter is silent. */
   readonly reports: Record<string, PeerReport>;
   /** What the sitters' journals hold, by peer. */
@@ -203,6 +210,8 @@ export class ShardFixture {
   wallMs = NOW;
   answers: string[] = [];
   interactive = false;
+  /** Which outputs are terminals that show colours. */
+  colours = { colour: false, noteColour: false };
   env: Record<string, string> = { ZK_IPS: "10.0.0.9", SHARD: "1" };
   /** Called before each question to a sitter: a test lets the shard go on here. */
   onAsk: (() => Promise<void> | void) | undefined;
@@ -412,7 +421,7 @@ export class ShardFixture {
         print: (line) => void out.push(line),
         note: (line) => void err.push(line),
         interactive: this.interactive,
-        colour: false,
+        ...this.colours,
         ask: async (question) => {
           this.questions.push(question);
           await this.onQuestion?.();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { document, peer, report, row, ShardFixture, wellReports } from "./fixture.ts";
+import { document, NOW, peer, report, row, ShardFixture, wellReports } from "./fixture.ts";
 
 function lines(text: string): string[] {
   return text.split("\n");
@@ -238,6 +238,39 @@ describe("history", () => {
   async function shardWithHistory(): Promise<ShardFixture> {
     return new ShardFixture().prepare([first, second, third]);
   }
+
+  /** Written while the store's clock was put back: the last entry bears the earliest time. */
+  async function shardWithClockPutBack(): Promise<ShardFixture> {
+    const shard = new ShardFixture();
+    shard.storeWallMs = NOW;
+    await shard.prepare([first]);
+    shard.storeWallMs = NOW + 60_000;
+    await shard.put(second, 1);
+    shard.storeWallMs = NOW - 3_600_000;
+    await shard.put(third, 2);
+    return shard;
+  }
+
+  it("stands in the store's order, or with --sort time by its clock; each entry tells the same in both", async () => {
+    const shard = await shardWithClockPutBack();
+    const inOrder = ["2026-03-01T12:00:00.000Z", "2026-03-01T12:01:00.000Z", "2026-03-01T11:00:00.000Z"];
+    const byTime = [inOrder[2], inOrder[0], inOrder[1]];
+    const read = async (...args: readonly string[]) => {
+      const { out } = await shard.adm("history", "-o", "json", ...args);
+      return JSON.parse(out) as { time: string; summary: string }[];
+    };
+    const timesOf = (entries: readonly { time: string }[]) => entries.map(({ time }) => time);
+    const sequence = await read();
+    expect(timesOf(sequence)).toEqual(inOrder);
+    expect(timesOf(await read("--sort", "zkSeq"))).toEqual(inOrder);
+    const sorted = await read("--sort", "time");
+    expect(timesOf(sorted)).toEqual(byTime);
+    expect(sorted).toEqual([sequence[2], sequence[0], sequence[1]]);
+    const jsonLines = lines((await shard.adm("history", "-j", "--sort", "time")).out);
+    expect(jsonLines.map((line) => (JSON.parse(line) as { time: string }).time)).toEqual(byTime);
+    const table = lines((await shard.adm("history", "--sort", "time")).out).slice(1);
+    expect(table.map((line) => line.split(" ")[0])).toEqual(byTime);
+  });
 
   it("prints who was what, in the store's order", async () => {
     const { out } = await (await shardWithHistory()).adm("history");

@@ -296,6 +296,11 @@ describe("the verdict on a shard", () => {
       ill("a", { postgres: { ...streams, cancelledWaits: 3 } }),
       'warning: peer "aaaaaaaa": 3 commits gave up waiting for the sync since its start; their clients were told so by a warning only',
     ],
+    [
+      "the embedded store, as a sitter tells of it",
+      ill("b", { store: { evaluationOnly: true } }),
+      "warning: the coordination store is the embedded one, for evaluation only",
+    ],
     ["forks kept (I5)", ill("c", { postgres: { forksKept: 1 } }), 'note: peer "cccccccc" keeps 1 fork of former WAL'],
   ])("finds %s", (_, reports, expected) => {
     expect(told(facts({}, reports))).toContain(expected);

@@ -1,4 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { readBackupServerConfig } from "../../src/config/backup-server.ts";
 import { readSnapshotterConfig } from "../../src/config/snapshotter.ts";
@@ -13,6 +15,29 @@ describe("the samples in etc/", () => {
     expect(readSitterConfig({ ...sample("manatee-sitter.json.in"), env: {} })).toMatchObject({
       kind: "valid",
       warnings: [],
+    });
+  });
+
+  it("becomes another peer's configuration by the README's line of sed, as it stands there", () => {
+    const root = fileURLToPath(new URL("../../", import.meta.url));
+    const readme = readFileSync(`${root}README.md`, "utf8");
+    const [line, command = ""] =
+      /^(sed .* etc\/manatee-sitter\.json\.in) > \/etc\/manatee\/sitter\.json$/m.exec(readme) ?? [];
+    expect(line).toBeDefined();
+    const json = execFileSync("sh", ["-c", command], { cwd: root, encoding: "utf8" });
+    expect(json).not.toContain("10.0.0.11");
+    expect(readSitterConfig({ json, file: "sitter.json", env: {} })).toMatchObject({
+      kind: "valid",
+      warnings: [],
+      config: {
+        self: {
+          id: "10.0.0.12:5432:12345",
+          ip: "10.0.0.12",
+          zoneId: "peer2",
+          pgUrl: "tcp://postgres@10.0.0.12:5432/postgres",
+        },
+        store: { kind: "zookeeper", connectString: "10.0.0.1:2181" },
+      },
     });
   });
 

@@ -47,6 +47,21 @@ describe("manatee-sitter", () => {
     expect(err.join("")).toContain("sudo -u postgres manatee-sitter");
   });
 
+  it("--help teaches, with examples, the environment and the signals, and ends with 0", async () => {
+    vi.spyOn(process, "exit").mockImplementation((status) => {
+      throw new Error(`ends with ${status}`);
+    });
+    await expect(main(["--help"])).rejects.toThrow("ends with 0");
+    const text = out.join("");
+    expect(text).toMatch(/^Usage: manatee-sitter \[options\]/);
+    for (const option of ["-f, --file <CONFIG>", "-v, --verbose", "--check", "-h, --help"])
+      expect(text).toContain(option);
+    expect(text).toContain("Examples:\n  sudo -u postgres manatee-sitter -f /etc/manatee/sitter.json");
+    for (const name of ["MANATEE_SITTER_CONFIG", "ZK_IPS", "LOG_LEVEL", "SIGTERM", "SIGUSR2", "SIGHUP"])
+      expect(text).toContain(name);
+    expect(err).toEqual([]);
+  });
+
   it("explains with --check what is in force", async () => {
     await main(["-f", file(), "--check"]);
     expect(out.join("")).toContain("/manatee/1");

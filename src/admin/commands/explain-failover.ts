@@ -87,7 +87,7 @@ async function explain(context: AdminContext, options: Options, args: readonly s
     if (options.verbose === true) printEvents(context, events, span.begin);
     for (const peer of silent)
       terminal.note(
-        `${paint(terminal.colour, "yellow", "warning:")} ${shortName(peer)}'s sitter did not tell its journal`,
+        `${paint(terminal.noteColour, "yellow", "warning:")} ${shortName(peer)}'s sitter did not tell its journal`,
       );
     if (phases.length === 0)
       terminal.note(

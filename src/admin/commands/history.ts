@@ -33,16 +33,18 @@ async function history(context: AdminContext, options: Options): Promise<ExitSta
   if (options.columns !== undefined && !isJson(options.columns)) throw new WrongUse("option --columns takes json here");
   return withShard(context, await shardTarget(context, options), async ({ shard }): Promise<ExitStatus> => {
     const { terminal } = context;
-    const bySequence = await shard.readHistory();
-    const entries = sort === "time" ? [...bySequence].sort((a, b) => a.writtenWallMs - b.writtenWallMs) : bySequence;
+    // What an entry changed is told by the one that it was written on, wherever that stands.
+    const bySequence = historyRows(await shard.readHistory());
+    const rows =
+      sort === "time" ? [...bySequence].sort((a, b) => a.entry.writtenWallMs - b.entry.writtenWallMs) : bySequence;
     if (options.json === true) {
-      for (const entry of entries) terminal.print(jsonLine(entry));
+      for (const { entry } of rows) terminal.print(jsonLine(entry));
       return 0;
     }
     const columns =
       options.verbose === true || isJson(options.columns) ? [...HISTORY_COLUMNS, SUMMARY_COLUMN] : HISTORY_COLUMNS;
-    if (isJson(options.columns)) terminal.print(tableJson(columns, historyRows(entries)));
-    else printTable(terminal, columns, historyRows(entries));
+    if (isJson(options.columns)) terminal.print(tableJson(columns, rows));
+    else printTable(terminal, columns, rows);
     return 0;
   });
 }

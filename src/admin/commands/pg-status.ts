@@ -63,7 +63,7 @@ async function once(access: ShardAccess, columns: readonly Column<StatusRow>[], 
   else printTable(terminal, columns, rows, options);
   const problems = problemsOf(await judge(access, picture));
   if (problems.length > 0) terminal.note("");
-  for (const problem of problems) terminal.note(findingLine(problem, terminal));
+  for (const problem of problems) terminal.note(findingLine(problem, terminal.noteColour));
 }
 
 function positive(text: string, name: string): number {

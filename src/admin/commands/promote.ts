@@ -38,7 +38,7 @@ export function define(command: Command, run: Run): void {
     .option("-n, --zonename <ZONENAME>", "the peer (required)")
     .option("-r, --role <ROLE>", "the role that it has now: sync or async (required)")
     .option("-i, --asyncIndex <INDEX>", "its place among the asyncs, from 0 (required for an async)")
-    .option("-l, --lag <SECONDS>", `ask if it is further behind than that (${LAG_SECONDS})`)
+    .option("-l, --lag <SECONDS>", `warn if it is further behind than that (${LAG_SECONDS})`)
     .addHelpText(
       "after",
       `${examples("promote -s 1 -r sync -n 0b1de6d6", "promote -s 1 -r async -i 0 -n 7a8f0b2c -y")}\n\nA sync becomes primary, and the primary an async. An async changes places with the peer before it.`,
@@ -114,7 +114,8 @@ async function tell(
 ): Promise<void> {
   const { terminal } = access.context;
   const { peer, wanted, lagMax, picture } = asked;
-  for (const problem of problemsOf(await judge(access, picture))) terminal.note(findingLine(problem, terminal));
+  for (const problem of problemsOf(await judge(access, picture)))
+    terminal.note(findingLine(problem, terminal.noteColour));
   const lag = picture.peers[peer.id]?.report?.postgres.lagSeconds;
   if (lag === undefined || lag === null) terminal.note(`warning: how far "${shortName(peer)}" is behind is not known`);
   else if (lag > lagMax)

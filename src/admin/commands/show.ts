@@ -69,7 +69,7 @@ function print(
     printTable(terminal, chooseColumns([...STATUS_DEFAULT, ...(tagged ? ["tags"] : [])], STATUS_COLUMNS), rows);
   }
   if (problems.length > 0) terminal.print("");
-  for (const problem of problems) terminal.print(findingLine(problem, terminal));
+  for (const problem of problems) terminal.print(findingLine(problem, terminal.colour));
 }
 
 function modeOf({ oneNodeWriteMode }: ShardState): string {

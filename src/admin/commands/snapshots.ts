@@ -69,7 +69,7 @@ async function snapshots(context: AdminContext, options: Options): Promise<ExitS
     else printTable(terminal, columns, rows, options);
     const silent = asked.filter(({ error }) => error !== undefined);
     for (const { peer, error } of silent)
-      terminal.note(`${paint(terminal.colour, "red", "error:")} ${shortName(peer)}: ${explainError(error)}`);
+      terminal.note(`${paint(terminal.noteColour, "red", "error:")} ${shortName(peer)}: ${explainError(error)}`);
     return silent.length === 0 ? 0 : 1;
   });
 }

@@ -55,7 +55,7 @@ async function verify(context: AdminContext, options: Options): Promise<ExitStat
           2,
         ),
       );
-    else for (const each of shown) terminal.print(findingLine(each, terminal));
+    else for (const each of shown) terminal.print(findingLine(each, terminal.colour));
     if (problems.length === 0 && options.verbose === true && !isJson(options.columns))
       terminal.print(`shard ${target.shard}: no problems found`);
     return problems.length === 0 ? 0 : 1;
