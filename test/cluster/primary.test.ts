@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { lsn } from "../../src/base/lsn.ts";
 import { decide } from "../../src/cluster/decide.ts";
 import { type Memory, NEW_MEMORY } from "../../src/cluster/decision.ts";
-import type { Observation, PrimaryServer } from "../../src/cluster/observation.ts";
+import type { Job, Observation, PrimaryServer } from "../../src/cluster/observation.ts";
 import type { ShardState } from "../../src/cluster/state.ts";
 import { peerAddress, peerEntry, shardState, standbyAnnouncement, SYSTEM_IDENTIFIER } from "../support/shard-state.ts";
 
@@ -27,8 +27,13 @@ const claimed = shardState({
   highestTimeline: 2,
 });
 
-function decideWith(change: { state?: ShardState; server?: Partial<PrimaryServer>; memory?: Partial<Memory> }) {
-  const { state = claimed, server = {}, memory = {} } = change;
+function decideWith(change: {
+  state?: ShardState;
+  server?: Partial<PrimaryServer>;
+  memory?: Partial<Memory>;
+  job?: Job;
+}) {
+  const { state = claimed, server = {}, memory = {}, job } = change;
   const lineage = server.wal ?? { past: [{ timeline: 1, end: BEGIN }], timeline: 2, end: END };
   const primary: PrimaryServer = {
     kind: "primary",
@@ -96,7 +101,7 @@ function decideWith(change: { state?: ShardState; server?: Partial<PrimaryServer
         standbySignal: false,
       },
       server: primary,
-      job: undefined,
+      job,
       failure: undefined,
       forks: [],
       canRollBack: false,
@@ -121,5 +126,36 @@ describe("T1.6: a timeline that was begun after a claim", () => {
     expect(settings?.gate).toBe("closed");
     expect(waitingOn).toBe("an operator");
     expect(operator).toContain("takeover --accept-loss");
+  });
+});
+
+describe("T1: a primary that reads of its successor", () => {
+  const successor = shardState({
+    generation: 3,
+    primary: peerEntry(HEIR),
+    sync: peerEntry(4),
+    deposed: [peerEntry(ME)],
+    initWal: END,
+    initTimeline: 2,
+    provisional: true,
+    timeline: 3,
+    highestTimeline: 3,
+  });
+
+  it.each([
+    ["open to clients", { settings: { syncNames: [peerAddress(HEIR).pgUrl], gate: "open" as const, upstream: null } }],
+    ["not open yet", {}],
+    ["alone by an operator's word", { settings: { syncNames: [], gate: "open" as const, upstream: null } }],
+  ])("is stopped, and %s keeps its list until then: another one could release what waits (I1, I4)", (_, server) => {
+    const { rule, action, settings } = decideWith({ state: successor, server: { ...server, clientSessions: 3 } });
+    expect(rule).toBe("T1");
+    expect(action).toEqual({ kind: "stop", mode: "immediate" });
+    expect(settings).toBeUndefined();
+  });
+
+  it("keeps its list while it is being stopped", () => {
+    const job = { kind: "stop" as const, since: 99_990, progress: undefined };
+    const { action, settings } = decideWith({ state: successor, job });
+    expect([action, settings]).toEqual([undefined, undefined]);
   });
 });
