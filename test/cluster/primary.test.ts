@@ -129,6 +129,21 @@ describe("T1.6: a timeline that was begun after a claim", () => {
   });
 });
 
+describe("P1: the gate of a primary that has just started", () => {
+  const amended = { ...claimed, initWal: BEGIN, initTimeline: 2, provisional: false };
+
+  it("stays closed while its checkpointer may not have made commits wait yet, whatever its sync holds", () => {
+    const { rule, settings, waitingOn } = decideWith({ state: amended, server: { commitsWait: false } });
+    expect(rule).toBe("P1");
+    expect(settings?.gate).toBe("closed");
+    expect(waitingOn).toBe("the checkpointer, which makes commits wait");
+  });
+
+  it("opens once commits wait", () => {
+    expect(decideWith({ state: amended }).settings?.gate).toBe("open");
+  });
+});
+
 describe("T1: a primary that reads of its successor", () => {
   const successor = shardState({
     generation: 3,
