@@ -120,6 +120,14 @@ export const BUGS: Readonly<Record<string, Plant>> = {
     },
   ),
 
+  "who leaves the role requires nobody before it is stopped (I1)": changing((decision, { postgres, store, self }) => {
+    const { server } = postgres;
+    const left = store.shard.kind === "document" && store.shard.state.primary.id !== self.id;
+    return left && server.kind === "primary" && decision.action?.kind === "stop"
+      ? { ...decision, settings: { ...server.settings, syncNames: [] } }
+      : decision;
+  }),
+
   "a list is believed to be in force as soon as it is written (S1)": lying((observation) =>
     withServer(observation, (server) => {
       if (server.kind !== "primary") return server;

@@ -21,15 +21,33 @@ export interface Binaries {
 
 const MAJORS_SUPPORTED: readonly number[] = [14, 15, 16, 17, 18];
 
+/** Where installations are looked for. Of several of one major version the first one is taken, in this order. */
+export interface BinaryPlaces {
+  /** Folders of programs. */
+  readonly path: readonly string[];
+  /** Holds a folder for each major version. */
+  readonly debian: string;
+  /** Holds folders `pgsql-VERSION`, among others. */
+  readonly redHat: string;
+  /** The folder of the embedded package; undefined: it is not installed. */
+  readonly embedded: string | undefined;
+}
+
+/** Of this machine. */
+function machinePlaces(): BinaryPlaces {
+  const path = (process.env["PATH"] ?? "").split(delimiter).filter((dir) => dir !== "");
+  return { path, debian: "/usr/lib/postgresql", redHat: "/usr", embedded: embeddedFolder() };
+}
+
 /**
  * `major`: the one that is needed (of the data directory, or configured); undefined: the newest. The embedded package is taken only
  * where no other installation fits: it is for demo and development. Errors: `PG_BINARIES_MISSING`.
  */
-export async function findBinaries(wanted: {
-  binDir: string | undefined;
-  major: number | undefined;
-}): Promise<Binaries> {
-  const found = await allBinaries(wanted.binDir);
+export async function findBinaries(
+  wanted: { binDir: string | undefined; major: number | undefined },
+  places: BinaryPlaces = machinePlaces(),
+): Promise<Binaries> {
+  const found = await allBinaries(wanted.binDir, places);
   const fitting = found
     .filter(({ major }) => MAJORS_SUPPORTED.includes(major) && (wanted.major === undefined || major === wanted.major))
     .sort((a, b) => Number(a.source === "embedded") - Number(b.source === "embedded") || b.major - a.major);
@@ -47,17 +65,16 @@ export async function findBinaries(wanted: {
   });
 }
 
-async function allBinaries(binDir: string | undefined): Promise<Binaries[]> {
+async function allBinaries(binDir: string | undefined, places: BinaryPlaces): Promise<Binaries[]> {
   const candidates: { dir: string; source: Binaries["source"] }[] = [];
   if (binDir !== undefined) candidates.push({ dir: binDir, source: "configured" });
   else {
-    for (const dir of (process.env["PATH"] ?? "").split(delimiter))
-      if (dir !== "") candidates.push({ dir, source: "PATH" });
-    for (const parent of ["/usr/lib/postgresql", "/usr"])
-      for (const name of await readdir(parent).catch(() => []))
-        if (parent !== "/usr" || /^pgsql-\d+$/.test(name))
-          candidates.push({ dir: join(parent, name, "bin"), source: "system" });
-    const embedded = embeddedFolder();
+    const { path, debian, redHat, embedded } = places;
+    for (const dir of path) candidates.push({ dir, source: "PATH" });
+    for (const name of await readdir(debian).catch(() => []))
+      candidates.push({ dir: join(debian, name, "bin"), source: "system" });
+    for (const name of await readdir(redHat).catch(() => []))
+      if (/^pgsql-\d+$/.test(name)) candidates.push({ dir: join(redHat, name, "bin"), source: "system" });
     if (embedded !== undefined) candidates.push({ dir: join(embedded, "native", "bin"), source: "embedded" });
   }
   const found = await Promise.all(candidates.map(({ dir, source }) => inspect(dir, source)));
