@@ -90,6 +90,11 @@ describe("commits whose wait for the sync was cancelled (I1)", () => {
       { server: primary({ walsenders: [walsender(2, { clientAddress: "10.0.0.9" })] }) },
     ],
     ["its data is not what the state names", { incarnation: "data-other" }],
+    [
+      "the list in force is another one",
+      { server: primary({ settings: { syncNames: [SYNC.pgUrl, OTHER.pgUrl], gate: "open", upstream: null } }) },
+    ],
+    ["a second standby bears its name", { server: primary({ walsenders: [walsender(2), walsender(2, { pid: 9 })] }) }],
     ["another sync is named, and the list is not in force", { state: { sync: peerEntry(3), async: [peerEntry(2)] } }],
     [
       "the sync is being replaced, and the old one lacks them (S1)",
