@@ -31,9 +31,11 @@ const postgres = z.object({
   lagSeconds: maybeNumber,
   receiver: z.enum(["none", "connecting", "streaming"]).nullable().catch(null),
   clientSessions: maybeNumber,
+  waitingCommits: maybeNumber,
   replication: z.array(z.record(z.string(), z.string().nullable())).catch([]),
   forksKept: z.number().catch(0),
   cancelledWaits: z.number().catch(0),
+  inDoubt: z.object({ timeline: maybeNumber, upTo: maybeText }).nullable().catch(null),
   warnings: z.array(z.string()).catch([]),
 });
 

@@ -87,7 +87,8 @@ function closeUnread(obs: Observation, memory: Memory): Step | undefined {
   return isolationStep({ obs, memory, server }, server.settings);
 }
 
-function sceneOf(obs: Observation, memory: Memory): Scene | undefined {
+/** undefined: there is no document that can be read. */
+export function sceneOf(obs: Observation, memory: Memory): Scene | undefined {
   const { shard } = obs.store;
   if (shard.kind !== "document") return undefined;
   return {

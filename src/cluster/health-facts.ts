@@ -53,7 +53,10 @@ export interface ReportedFacts {
     readonly lagSeconds: number | null;
     readonly replication: readonly Readonly<Record<string, string | null>>[];
     readonly forksKept: number;
+    readonly walEnd: string | null;
+    readonly waitingCommits: number | null;
     readonly cancelledWaits: number;
+    readonly inDoubt: { readonly upTo: string | null } | null;
     readonly warnings: readonly string[];
   };
   /** Whether it keeps a copy of a document (B1). */

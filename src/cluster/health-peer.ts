@@ -1,5 +1,6 @@
 // The part of the verdict that looks at one peer of the state: is it there, does it do what its role asks, is its data the one named.
 
+import { formatLsn, parseLsn } from "../base/lsn.ts";
 import {
   type Finding,
   finding,
@@ -180,6 +181,8 @@ function checkSyncStreams(subject: Subject, report: ReportedFacts): void {
   const sync = state.sync as PeerEntry;
   const row = rowOf(report, sync);
   const label = `peer "${shortName(sync)}"`;
+  const counts = row?.["state"] === "streaming" && (row["sync_state"] === "sync" || row["sync_state"] === "quorum");
+  checkWaiting(subject, report, counts);
   if (row === undefined || row["state"] !== "streaming")
     add(
       subject,
@@ -254,14 +257,7 @@ function checkCommon(subject: Subject, report: ReportedFacts): void {
       `${label}: ${warning}`,
       "correct that, or know it: docs/protocol.md, outside of the promises",
     );
-  if (postgres.cancelledWaits > 0)
-    add(
-      subject,
-      "warning",
-      `${label}: ${postgres.cancelledWaits} commits gave up waiting for the sync since its start; their clients were told so by a warning only`,
-      "find out who cancels queries or ends backends while commits wait",
-      "S1",
-    );
+  checkDoubts(subject, report);
   if (postgres.forksKept > 0)
     add(
       subject,
@@ -270,6 +266,51 @@ function checkCommon(subject: Subject, report: ReportedFacts): void {
       "on its host, manatee-adm diverged lists them, and removes with --drop what nobody needs",
       "R1",
     );
+}
+
+/** Commits that are visible here, and that a takeover would lose. */
+function checkDoubts(subject: Subject, report: ReportedFacts): void {
+  const { label } = subject;
+  const { cancelledWaits, inDoubt } = report.postgres;
+  if (inDoubt !== null)
+    add(
+      subject,
+      "warning",
+      `${label}: commits ${inDoubt.upTo === null ? "" : `up to ${inDoubt.upTo} `}gave up waiting for the sync, are visible and not safe yet: ${
+        inDoubt.upTo === null ? "where they end is not known yet" : syncBehind(subject, report, inDoubt.upTo)
+      }`,
+      "take none of them for done until the sync has them, which a takeover would lose; see docs/operating/commits-in-doubt.md",
+      "S1",
+    );
+  if (cancelledWaits > 0)
+    add(
+      subject,
+      "note",
+      `${label}: ${cancelledWaits} commit${cancelledWaits === 1 ? "" : "s"} gave up waiting for the sync since its start; ${cancelledWaits === 1 ? "its client was" : "their clients were"} told so by a warning only`,
+      "find out who cancels queries or ends backends while commits wait",
+      "S1",
+    );
+}
+
+/** How far the primary's WAL is ahead of what its sync has flushed, while commits wait for that. They always do for a moment. */
+function checkWaiting(subject: Subject, report: ReportedFacts, syncCounts: boolean): void {
+  const { waitingCommits, walEnd } = report.postgres;
+  if (waitingCommits === null || waitingCommits === 0 || walEnd === null) return;
+  add(
+    subject,
+    syncCounts ? "note" : "warning",
+    `${subject.label}: ${waitingCommits} commit${waitingCommits === 1 ? " waits" : "s wait"} for the sync, with WAL up to ${walEnd}: ${syncBehind(subject, report, walEnd)}`,
+    "don't cancel these waits: each would leave a commit that is visible and not safe; see docs/operating/commits-in-doubt.md",
+    "S1",
+  );
+}
+
+function syncBehind({ state }: Subject, report: ReportedFacts, position: string): string {
+  if (state.sync === null) return "there is no sync";
+  const flushed = parseLsn(rowOf(report, state.sync)?.["flush_location"] ?? "");
+  if (flushed === undefined) return "what the sync has flushed is not known";
+  const short = (parseLsn(position) ?? flushed) - flushed;
+  return `the sync has flushed up to ${formatLsn(flushed)}${short > 0n ? `, ${short} bytes less` : ""}`;
 }
 
 /** The walsender of that peer: by its name, which is its pgUrl. */

@@ -251,6 +251,8 @@ export interface PrimaryServer {
   readonly walsenders: readonly Walsender[];
   /** The last WAL record written for S1: flushed position behind it. */
   readonly marker: { readonly token: string; readonly lsn: Lsn } | undefined;
+  /** Commits whose wait for standbys was cancelled since this server's start lie before this point; undefined: none is known. The sync may not have them. */
+  readonly cancelledUpTo?: WalPoint | undefined;
   /** Client sessions (not the sitter's, not replication). */
   readonly clientSessions: number;
   /** Disk full, read-only or the like, seen in the log since the start. */

@@ -2,7 +2,10 @@
 // each time. What to do is decided in cluster/ alone; here it is only brought about, on ports that were handed in.
 
 import { explainError } from "../base/errors.ts";
+import type { WalPoint } from "../base/lineage.ts";
+import { parseLsn } from "../base/lsn.ts";
 import type { Ms } from "../base/units.ts";
+import { isSettled, settledPoint } from "../cluster/commits-in-doubt.ts";
 import { type Decision, type Memory, NEW_MEMORY } from "../cluster/decision.ts";
 import type { Observation, PostgresObservation } from "../cluster/observation.ts";
 import type { SitterConfig } from "../config/types.ts";
@@ -62,6 +65,8 @@ export class Sitter implements StatusSource {
   readonly #journal: Journal;
   #last: { readonly observation: Observation; readonly decision: Decision } | undefined;
   #postgresReport: PostgresReport | undefined;
+  /** Commits in doubt up to there have reached the sync. */
+  #settled: WalPoint | undefined;
   #roundEndedAt: Ms;
   #stopping = false;
   #fatal: { readonly error: unknown } | undefined;
@@ -156,7 +161,7 @@ export class Sitter implements StatusSource {
       run: this.#run,
       now: this.#world.clock.now(),
       decidedSince: this.#story.decidedSince,
-      postgres: this.#withProblem(this.#postgresReport),
+      postgres: this.#withoutSettled(this.#withProblem(this.#postgresReport)),
       silent: this.#peers.silent(),
       evaluationOnly: this.#store.session?.evaluationOnly ?? false,
     });
@@ -166,6 +171,14 @@ export class Sitter implements StatusSource {
   #withProblem(report: PostgresReport): PostgresReport {
     const { problem } = this.#rebuild;
     return problem === undefined ? report : { ...report, warnings: [...report.warnings, problem] };
+  }
+
+  /** PostgreSQL's side knows what is in doubt, and not whose word settles it. */
+  #withoutSettled(report: PostgresReport): PostgresReport {
+    const { timeline = null, upTo = null } = report.inDoubt ?? {};
+    const position = upTo === null ? undefined : parseLsn(upTo);
+    if (timeline === null || position === undefined) return report;
+    return isSettled(this.#settled, { timeline, lsn: position }) ? { ...report, inDoubt: null } : report;
   }
 
   journal(between: { fromWallMs: number; toWallMs: number }): readonly JournalEntry[] {
@@ -206,6 +219,7 @@ export class Sitter implements StatusSource {
     this.#noticeDoubts(observation);
     const decision = this.#decide(observation, this.#memory);
     this.#memory = decision.memory;
+    this.#settled = settledPoint(this.#settled, observation, decision.memory);
     this.#story.tellObservation(observation);
     this.#story.tellDecision(decision, observation);
     this.#last = { observation, decision };

@@ -57,11 +57,18 @@ export interface PostgresReport {
   readonly lagSeconds: number | null;
   readonly receiver: "none" | "connecting" | "streaming" | null;
   readonly clientSessions: number | null;
+  /** Commits that wait for the sync at this moment. */
+  readonly waitingCommits: number | null;
   /** Rows of pg_stat_replication, all columns, under the names of PostgreSQL 9.x (`sent_location` …), values as text. */
   readonly replication: readonly Readonly<Record<string, string | null>>[];
   readonly forksKept: number;
-  /** Commits whose wait for the sync was cancelled since the start (visible, perhaps not replicated at that moment). */
+  /** Commits whose wait for the sync was cancelled since the server's start. */
   readonly cancelledWaits: number;
+  /**
+   * Of these, some are visible and not known to be with the sync; all lie before `upTo`, on that timeline. null: none. With null in it: where they end is not
+   * known yet.
+   */
+  readonly inDoubt: { readonly timeline: number | null; readonly upTo: string | null } | null;
   /** Settings that are not as they must be. */
   readonly warnings: readonly string[];
 }

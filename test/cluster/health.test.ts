@@ -294,7 +294,39 @@ describe("the verdict on a shard", () => {
     [
       "cancelled waits",
       ill("a", { postgres: { ...streams, cancelledWaits: 3 } }),
-      'warning: peer "aaaaaaaa": 3 commits gave up waiting for the sync since its start; their clients were told so by a warning only',
+      'note: peer "aaaaaaaa": 3 commits gave up waiting for the sync since its start; their clients were told so by a warning only',
+    ],
+    [
+      "a cancelled wait",
+      ill("a", { postgres: { ...streams, cancelledWaits: 1 } }),
+      'note: peer "aaaaaaaa": 1 commit gave up waiting for the sync since its start; its client was told so by a warning only',
+    ],
+    [
+      "commits in doubt (I1)",
+      ill("a", { postgres: { ...streams, cancelledWaits: 3, inDoubt: { timeline: 2, upTo: "0/79E8E1A0" } } }),
+      'warning: peer "aaaaaaaa": commits up to 0/79E8E1A0 gave up waiting for the sync, are visible and not safe yet: the sync has flushed up to 0/79E8E0A0, 256 bytes less',
+    ],
+    [
+      "commits in doubt while the sync is away (I1)",
+      ill("a", { postgres: { replication: [], cancelledWaits: 3, inDoubt: { timeline: 2, upTo: "0/79E8E1A0" } } }),
+      'warning: peer "aaaaaaaa": commits up to 0/79E8E1A0 gave up waiting for the sync, are visible and not safe yet: what the sync has flushed is not known',
+    ],
+    [
+      "commits in doubt that are not placed yet (I1)",
+      ill("a", { postgres: { ...streams, cancelledWaits: 3, inDoubt: { timeline: null, upTo: null } } }),
+      'warning: peer "aaaaaaaa": commits gave up waiting for the sync, are visible and not safe yet: where they end is not known yet',
+    ],
+    [
+      "commits that wait for a sync that streams (I1)",
+      ill("a", { postgres: { ...streams, waitingCommits: 1, walEnd: "0/79E8E0E0" } }),
+      'note: peer "aaaaaaaa": 1 commit waits for the sync, with WAL up to 0/79E8E0E0: the sync has flushed up to 0/79E8E0A0, 64 bytes less',
+    ],
+    [
+      "commits that wait for a sync that does not count (I1)",
+      ill("a", {
+        postgres: { replication: [row("b", { state: "catchup" })], waitingCommits: 2, walEnd: "0/79E8E0E0" },
+      }),
+      'warning: peer "aaaaaaaa": 2 commits wait for the sync, with WAL up to 0/79E8E0E0: the sync has flushed up to 0/79E8E0A0, 64 bytes less',
     ],
     [
       "the embedded store, as a sitter tells of it",
@@ -304,6 +336,11 @@ describe("the verdict on a shard", () => {
     ["forks kept (I5)", ill("c", { postgres: { forksKept: 1 } }), 'note: peer "cccccccc" keeps 1 fork of former WAL'],
   ])("finds %s", (_, reports, expected) => {
     expect(told(facts({}, reports))).toContain(expected);
+  });
+
+  it("has no problem to tell of once nothing is in doubt: how many gave up waiting is a note (I1)", () => {
+    const severities = judgeHealth(facts({}, ill("a", { postgres: { ...streams, cancelledWaits: 3 } })));
+    expect(severities.map(({ severity }) => severity)).toEqual(["note"]);
   });
 
   it("tells a sitter that refuses from one that is silent, with what its PostgreSQL's port says", () => {

@@ -82,9 +82,22 @@ scenario(
       "the sitter has counted it",
       ({ reports }) => (reports[primary.name]?.postgres.cancelledWaits ?? 0) >= 1,
     );
+    await shard.waitFor(
+      "the sitter knows up to where commits are in doubt",
+      ({ reports }) => typeof reports[primary.name]?.postgres.inDoubt?.upTo === "string",
+    );
+    expect((await shard.adm("verify")).stdout).toMatch(
+      /warning: .* gave up waiting for the sync, are visible and not safe/,
+    );
     for (const standby of standbys) standby.thaw();
     await shard.waitForChain();
     await shard.waitForWrites(20);
+    await shard.waitFor(
+      "nothing is in doubt any more",
+      ({ reports }) => reports[primary.name]?.postgres.inDoubt === null,
+    );
+    expect((await shard.adm("verify")).stdout).not.toContain("gave up waiting");
+    expect((await shard.adm("verify", "-v")).stdout).toMatch(/note: .* gave up waiting for the sync since its start/);
     for (const peer of shard.peers)
       await shard.waitFor(
         `${peer.name} has the row`,

@@ -1,7 +1,7 @@
 // The formats of PostgreSQL that the driver reads and writes by itself.
 
 import { createHash } from "node:crypto";
-import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -213,10 +213,44 @@ describe("following the server's log", () => {
       expect(told).toHaveLength(4);
       expect(serverLog.cannotGoOn).toContain("No space left");
       expect(serverLog.cancelledWaits).toBe(1);
+      await say(
+        "client backend 57P01 WARNING:  canceling the wait for synchronous replication and terminating connection due to administrator command",
+      );
+      await say("client backend P0001 ERROR:  canceling wait for synchronous replication due to user request");
+      await serverLog.read();
+      expect(serverLog.cancelledWaits).toBe(2);
       expect(serverLog.lastWords()).toContain("No space left");
       await serverLog.begin();
       expect(serverLog.cannotGoOn).toBeUndefined();
       expect(serverLog.cancelledWaits).toBe(0);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+describe("the log of a server that runs already", () => {
+  it("is read from its start on, which no statement of a client's passes for", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "manatee-log-"));
+    try {
+      const path = join(folder, "log");
+      const said = [
+        "[1] postmaster 00000 LOG:  starting PostgreSQL 15.6",
+        "[7] client backend 01000 WARNING:  canceling wait for synchronous replication due to user request",
+        "[2] postmaster 00000 LOG:  starting PostgreSQL 15.6",
+        "[8] client backend 01000 WARNING:  canceling wait for synchronous replication due to user request",
+        "[8] client backend 57P01 WARNING:  canceling the wait for synchronous replication and terminating connection due to administrator command",
+        "[9] client backend 42P01 STATEMENT:  select [2] postmaster 00000 LOG:  starting PostgreSQL 15.6",
+      ];
+      await writeFile(path, said.map((rest) => `2026-01-02 03:04:05.678 UTC ${rest}\n`).join(""));
+      const told: string[] = [];
+      const tell = (text: string) => void told.push(text);
+      const log = { trace: tell, debug: tell, info: tell, warn: tell, error: tell, child: () => log };
+      const serverLog = new ServerLog(path, { log, clock: { now: () => 0, wall: () => 0 } });
+      await serverLog.adopt();
+      await serverLog.read();
+      expect(serverLog.cancelledWaits).toBe(2);
+      expect(told).toEqual([]);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

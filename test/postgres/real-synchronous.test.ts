@@ -6,11 +6,14 @@ import { createConnection } from "node:net";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { formatLsn, parseLsn } from "../../src/base/lsn.ts";
 import { NOBODY, type PostgresObservation, type Walsender } from "../../src/cluster/observation.ts";
 import {
   backendPids,
   eventually,
+  follow,
   PostgresBench,
+  postmasterPid,
   settingsWith,
   startPrimary,
   startStandby,
@@ -95,6 +98,71 @@ describe("a primary with two standbys", () => {
     await a.observe();
     expect((await a.postgres.report()).cancelledWaits).toBe(1);
     expect(a.lines.filter(({ level, message }) => level === "warn" && message.includes("cancelled"))).toHaveLength(1);
+  });
+
+  it("knows where a commit ends whose wait was cancelled, or ended with its session, and that the sync lacks it until then (I1)", async () => {
+    await b.perform({ kind: "stop", mode: "fast" });
+    await a.apply({ syncNames: [b.self.pgUrl], gate: "open" });
+    const before = (await a.postgres.report()).cancelledWaits;
+    const flushed = async () =>
+      parseLsn(String((await a.sql("select pg_current_wal_flush_lsn()::text as at"))[0]?.["at"]));
+    const giveUp = async (how: "cancel" | "terminate") => {
+      const client = await a.connect();
+      const insert = client.query("insert into t values (3)").catch(() => undefined);
+      await eventually("the commit waits", async () => (await backendPids(a, "wait_event = 'SyncRep'")).length === 1);
+      await a.observe();
+      expect((await a.postgres.report()).waitingCommits).toBe(1);
+      const commitEnd = (await flushed()) ?? 0n;
+      await a.sql(`select pg_${how}_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'`);
+      await insert;
+      return commitEnd;
+    };
+    for (const [done, how] of (["cancel", "terminate"] as const).entries()) {
+      const commitEnd = await giveUp(how);
+      const { cancelledUpTo, wal } = await a.primary();
+      const report = await a.postgres.report();
+      expect(report).toMatchObject({ cancelledWaits: before + done + 1, waitingCommits: 0 });
+      expect(report.inDoubt).toEqual({ timeline: 1, upTo: cancelledUpTo && formatLsn(cancelledUpTo.lsn) });
+      expect(cancelledUpTo?.lsn).toBeGreaterThanOrEqual(commitEnd);
+      expect(cancelledUpTo?.lsn).toBeLessThanOrEqual(wal.end);
+    }
+    // More WAL moves it no further: what comes later is not in doubt.
+    const { cancelledUpTo } = await a.primary();
+    await a.sql("set synchronous_commit = local; insert into t values (4)");
+    const { wal, cancelledUpTo: after } = await a.primary();
+    expect(wal.end).toBeGreaterThan(cancelledUpTo?.lsn ?? wal.end);
+    expect(after).toEqual(cancelledUpTo);
+    // A sitter that starts anew reads it in the log, and knows no better than that it ends before what is there now.
+    const again = (await a.reopen().primary()).cancelledUpTo;
+    expect(again?.lsn).toBeGreaterThanOrEqual(cancelledUpTo?.lsn ?? wal.end);
+    await follow(b, a);
+    await a.until("b has it", (seen) => (sender(seen, b)?.flush ?? 0n) >= (cancelledUpTo?.lsn ?? wal.end));
+  });
+
+  it("does not place a cancelled wait by a look that failed: it is in doubt, and not known up to where (I1)", async () => {
+    await a.apply({ syncNames: [NOBODY], gate: "open" });
+    await a.primary();
+    const pid = await postmasterPid(a);
+    const client = await a.connect();
+    const canceller = await a.connect();
+    const insert = client.query("insert into t values (5)");
+    await eventually("the commit waits", async () => (await backendPids(a, "wait_event = 'SyncRep'")).length === 1);
+    process.kill(pid, "SIGSTOP");
+    try {
+      await a.until("no session can be opened", ({ server }) => server.kind === "unresponsive");
+      const before = (await a.postgres.report()).cancelledWaits;
+      await canceller.query("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'");
+      await insert;
+      await a.observe();
+      const report = await a.postgres.report();
+      expect(report.cancelledWaits).toBe(before + 1);
+      expect(report.inDoubt).toEqual({ timeline: null, upTo: null });
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    const { cancelledUpTo, wal } = await a.primary();
+    expect(cancelledUpTo).toEqual({ timeline: 1, lsn: wal.end });
+    expect((await a.postgres.report()).inDoubt).toEqual({ timeline: 1, upTo: formatLsn(wal.end) });
   });
 
   it("ends one standby's walsender by its pid, and no other session", async () => {

@@ -321,7 +321,9 @@ const REPORT: PostgresReport = {
   clientSessions: 0,
   replication: [],
   forksKept: 0,
+  waitingCommits: null,
   cancelledWaits: 0,
+  inDoubt: null,
   warnings: [],
 };
 

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { ManateeError } from "../../src/base/errors.ts";
+import { type Lsn, lsn } from "../../src/base/lsn.ts";
 import type { Decision, Memory } from "../../src/cluster/decision.ts";
-import type { Observation } from "../../src/cluster/observation.ts";
+import type { Observation, PrimaryServer, Walsender } from "../../src/cluster/observation.ts";
 import type { SitterConfig } from "../../src/config/types.ts";
 import { Sitter } from "../../src/sitter/sitter.ts";
 import {
@@ -546,6 +547,52 @@ describe("the report", () => {
     await scene.world.advance(10_000);
     expect(scene.sitter.report()?.postgres.healthy).toBe(true);
     expect(scene.sitter.roundAgeMs()).toBeGreaterThan(8_000);
+  });
+});
+
+describe("commits in doubt, in the report (I1)", () => {
+  const upTo = lsn(0x3000080n);
+  const inDoubt = { timeline: 1, upTo: "0/3000080" };
+  const walsender = (flush: Lsn): Walsender => ({
+    name: OTHER.pgUrl,
+    pid: 1,
+    clientAddress: OTHER.ip,
+    state: "streaming",
+    sent: lsn(0x3000100n),
+    flush,
+    replay: flush,
+    syncPriority: 1,
+  });
+
+  it("are told until the sync has them, also while PostgreSQL does not answer, and not any more when the sync is lost then", async () => {
+    const scene = start(idle);
+    const show = async (change: Partial<PrimaryServer>) => {
+      const server = { ...primaryServer(), cancelledUpTo: { timeline: 1, lsn: upTo }, ...change };
+      scene.postgres.observation = { ...scene.postgres.observation, server };
+      await scene.world.advance(3_000);
+      return scene.sitter.report()?.postgres.inDoubt;
+    };
+    const { report } = scene.postgres;
+    scene.postgres.report = async () => ({ ...(await report()), cancelledWaits: 1, inDoubt });
+    scene.shard.set(shardState());
+    scene.shard.election = [
+      { peer: OTHER, sequence: 1, announcement: { ...ANNOUNCEMENT, incarnation: entry(OTHER).incarnation } },
+    ];
+    await connected(scene);
+    expect(await show({ walsenders: [walsender(lsn(0x300007fn))] })).toEqual(inDoubt);
+    scene.postgres.observation = {
+      ...scene.postgres.observation,
+      server: { kind: "unresponsive", since: 0, reason: "it hangs" },
+    };
+    await scene.world.advance(3_000);
+    expect(scene.sitter.report()?.postgres.inDoubt).toEqual(inDoubt);
+    expect(await show({ walsenders: [walsender(upTo)] })).toBeNull();
+    expect(await show({ walsenders: [] })).toBeNull();
+    const later = { timeline: 1, upTo: "0/3000090" };
+    scene.postgres.report = async () => ({ ...(await report()), cancelledWaits: 2, inDoubt: later });
+    expect(await show({ walsenders: [], cancelledUpTo: { timeline: 1, lsn: lsn(0x3000090n) } })).toEqual(later);
+    scene.postgres.report = async () => ({ ...(await report()), inDoubt: { timeline: null, upTo: null } });
+    expect(await show({ walsenders: [] })).toEqual({ timeline: null, upTo: null });
   });
 });
 

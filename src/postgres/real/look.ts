@@ -22,6 +22,8 @@ export interface Look {
   readonly receiver: Receiver;
   readonly walsenders: readonly Walsender[];
   readonly clientSessions: number;
+  /** Commits that wait for standbys. */
+  readonly waitingCommits: number;
   readonly loadedAt: string;
   readonly pendingRestart: readonly string[];
   /** Roles and databases whose sessions commit without waiting for the sync. */
@@ -56,6 +58,7 @@ interface Answer {
   } | null;
   readonly replication: readonly Readonly<Record<string, string | null>>[] | null;
   readonly clients: number;
+  readonly waiting: number;
   readonly sync_names: string;
   readonly applied: string | null;
   readonly loaded_at: string;
@@ -209,6 +212,7 @@ function common(answer: Answer) {
     } satisfies PostgresSettings,
     walsenders: (answer.replication ?? []).map(describeWalsender),
     clientSessions: answer.clients,
+    waitingCommits: answer.waiting,
     loadedAt: answer.loaded_at,
     pendingRestart: answer.pending ?? [],
     loweredCommit: answer.lowered ?? [],
@@ -252,6 +256,7 @@ function question(roles: OwnRoles): string {
           'silent_ms', round(extract(epoch from clock_timestamp() - last_msg_receipt_time) * 1000))
         from pg_stat_wal_receiver where status = 'streaming'),
       'clients', (select count(*) from activity where ${clientSessionsCondition(roles)}),
+      'waiting', (select count(*) from activity where wait_event = 'SyncRep'),
       'timeline', case when not recovery.is then ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int8 end,
       'flush', case when not recovery.is then pg_current_wal_flush_lsn()::text end,
       'received', pg_last_wal_receive_lsn()::text,

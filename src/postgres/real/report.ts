@@ -1,6 +1,6 @@
 // The last look, for people and tools.
 
-import { formatLineage } from "../../base/lineage.ts";
+import { formatLineage, type WalPoint } from "../../base/lineage.ts";
 import { formatLsn } from "../../base/lsn.ts";
 import { isoTime } from "../../base/text.ts";
 import type { Ms } from "../../base/units.ts";
@@ -19,6 +19,7 @@ export function describeReport({
   now,
   lastCheckWall,
   cancelledWaits,
+  cancelledUpTo,
   mistakes,
 }: {
   observation: PostgresObservation | undefined;
@@ -26,6 +27,8 @@ export function describeReport({
   now: Ms;
   lastCheckWall: number;
   cancelledWaits: number;
+  /** null: none was cancelled. undefined: some were, and it is not known where they end. */
+  cancelledUpTo: WalPoint | null | undefined;
   /** In the operator's files. */
   mistakes: readonly string[];
 }): PostgresReport {
@@ -58,9 +61,14 @@ export function describeReport({
     lagSeconds: running?.kind === "standby" ? (look?.lagSeconds ?? null) : null,
     receiver: running?.kind === "standby" ? running.receiver.kind : null,
     clientSessions: running?.clientSessions ?? null,
+    waitingCommits: running ? (look?.waitingCommits ?? null) : null,
     replication: running ? (look?.replication ?? []).map(withOldNames) : [],
     forksKept: observation?.forks.length ?? 0,
     cancelledWaits,
+    inDoubt:
+      cancelledUpTo === null
+        ? null
+        : { timeline: cancelledUpTo?.timeline ?? null, upTo: cancelledUpTo ? formatLsn(cancelledUpTo.lsn) : null },
     warnings: [...mistakes, ...(running && look ? warningsOf(look) : [])],
   };
 }

@@ -1,6 +1,7 @@
 // The server that runs: looks at it, and what is remembered of it from one look to the next. One object a process.
 
 import { explainError } from "../../base/errors.ts";
+import type { WalPoint } from "../../base/lineage.ts";
 import type { Lsn } from "../../base/lsn.ts";
 import type { Ms } from "../../base/units.ts";
 import type { PostgresSettings, ServerObservation, Walsender } from "../../cluster/observation.ts";
@@ -26,6 +27,8 @@ export class RunningServer {
   #commitsWait: boolean | "after a checkpoint" = false;
   /** By walsender: the last report of its standby, and when it was first seen. Its own time in it is the standby's clock: only that it changes counts. */
   #reports: ReadonlyMap<number, { readonly report: string; readonly at: Ms }> = new Map();
+  /** Waits for standbys that were cancelled: so many had been told of before the last look that was answered, and where the WAL ended then. */
+  #cancelled: { readonly counted: number; readonly upTo: WalPoint | undefined } = { counted: 0, upTo: undefined };
   #marker: { readonly token: string; readonly lsn: Lsn } | undefined;
 
   constructor(context: Context, { pid, since }: { pid: number; since: Ms }) {
@@ -50,6 +53,12 @@ export class RunningServer {
     return this.#lookIsOld;
   }
 
+  /** Where the commits end of which so many waits were cancelled; null: none was. undefined: not known, since no look has come after the last of them. */
+  cancelledUpTo(cancelledWaits: number): WalPoint | null | undefined {
+    const { counted, upTo } = this.#cancelled;
+    return cancelledWaits > counted ? undefined : (upTo ?? null);
+  }
+
   /** As last seen; undefined: it did not answer the last time, so that nothing is known to be in force. */
   get settingsInForce(): PostgresSettings | undefined {
     return this.#kind === "primary" || this.#kind === "standby" ? this.#look?.settings : undefined;
@@ -72,11 +81,12 @@ export class RunningServer {
     this.#walsender.end();
   }
 
-  /** Asks, on a connection that is not much older than that. `cannotGoOn`: what the log says. */
-  async observe(cannotGoOn: string | undefined): Promise<ServerObservation> {
+  /** Asks, on a connection that is not much older than that. `cannotGoOn`, `cancelledWaits`: what the log says. */
+  async observe(cannotGoOn: string | undefined, cancelledWaits: number): Promise<ServerObservation> {
     try {
       const look = await this.#ask();
       this.#look = look;
+      this.#noteCancelled(look, cancelledWaits);
       this.#lookIsOld = false;
       this.#become(look.primary ? "primary" : "standby");
       return this.#describe(look, cannotGoOn);
@@ -92,6 +102,13 @@ export class RunningServer {
       this.#become("unresponsive");
       return { kind: "unresponsive", since: this.#since, reason: explainError(error) };
     }
+  }
+
+  /** What was told of before a look had been flushed before it: the WAL's end, as this look shows it, lies behind all these commits. */
+  #noteCancelled({ primary, wal: { timeline, end } }: Look, counted: number): void {
+    if (counted === this.#cancelled.counted) return;
+    // On a standby nothing waits: somebody said so who only pretends.
+    this.#cancelled = { counted, upTo: primary ? { timeline, lsn: end } : this.#cancelled.upTo };
   }
 
   async #ask(): Promise<Look> {
@@ -169,6 +186,7 @@ export class RunningServer {
       settings,
       walsenders: this.#withSilence(look),
       marker: this.#marker,
+      cancelledUpTo: this.#cancelled.upTo,
       clientSessions,
       cannotGoOn,
     };

@@ -47,6 +47,14 @@ export function reasonNotToGoOn({ severity, sqlState, message }: ServerMessage):
   return storage && own && ["ERROR", "FATAL", "LOG"].includes(severity) ? message : undefined;
 }
 
+/**
+ * Whether a commit gave up waiting for standbys: cancelled, or ended with its session. Both leave it committed and visible here. It is said before it shows,
+ * and after its record was flushed. A client can say the same; that is counted, too.
+ */
+export function isCancelledWait({ severity, message }: ServerMessage): boolean {
+  return severity === "WARNING" && /^canceling (the )?wait for synchronous replication/.test(message);
+}
+
 export class ServerLog {
   readonly #path: string;
   readonly #log: Log;
@@ -87,8 +95,8 @@ export class ServerLog {
     const size = await this.#size();
     const text = await this.#text(Math.max(0, size - READ_MAX), size);
     this.#offset = size;
-    const start = text.lastIndexOf("starting PostgreSQL ");
-    for (const line of text.slice(Math.max(0, start)).split("\n")) this.#take(line, false);
+    const lines = text.split("\n");
+    for (const line of lines.slice(Math.max(0, lines.findLastIndex(isStart)))) this.#take(line, false);
   }
 
   /** Takes in what was written since the last time. */
@@ -122,7 +130,7 @@ export class ServerLog {
       if (this.#recent.length > 50) this.#recent.shift();
     }
     if (!message) return;
-    if (message.message.startsWith("canceling wait for synchronous replication")) {
+    if (isCancelledWait(message)) {
       this.#cancelledWaits++;
       if (tell)
         this.#log.warn("a commit's wait for the sync was cancelled: it is visible here, and perhaps nowhere else", {
@@ -175,6 +183,12 @@ export class ServerLog {
       await handle.close();
     }
   }
+}
+
+/** A server's first word; a statement of a client's that holds the same does not pass for it. */
+function isStart(line: string): boolean {
+  const message = parseLogLine(line);
+  return message?.backend === "postmaster" && message.message.startsWith("starting PostgreSQL ");
 }
 
 /** Authentication, wrong databases, sessions ended by an administrator: of clients, day by day. */

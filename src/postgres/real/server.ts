@@ -301,6 +301,7 @@ class RealPostgres implements PostgresServer {
       now: this.#context.clock.now(),
       lastCheckWall: this.#lastCheckWall,
       cancelledWaits: this.#serverLog.cancelledWaits,
+      cancelledUpTo: this.#running ? this.#running.cancelledUpTo(this.#serverLog.cancelledWaits) : null,
       mistakes: [this.#context.operatorSettings.warning, this.#context.operatorRules.warning].filter(
         (one) => one !== undefined,
       ),
@@ -340,7 +341,8 @@ class RealPostgres implements PostgresServer {
     }
     const running = this.#running;
     await this.#serverLog.read();
-    const seen = await running.observe(this.#serverLog.cannotGoOn);
+    const { cannotGoOn, cancelledWaits } = this.#serverLog;
+    const seen = await running.observe(cannotGoOn, cancelledWaits);
     // It may have ended while it was asked.
     if (this.#postmaster.process.kind === "stopped") return this.#postmaster.process;
     return seen;
