@@ -31,7 +31,7 @@ class AnsweringPrimary {
   }
 
   async commitsWait(): Promise<boolean> {
-    const seen = await this.server.observe(undefined);
+    const seen = await this.server.observe(undefined, 0);
     expect(seen.kind).toBe("primary");
     return (seen as PrimaryServer).commitsWait;
   }
