@@ -47,6 +47,15 @@ describe("wrong use exits with 2 and names the option", () => {
   });
 });
 
+it("wrong use of a command below another leads to that one's help", async () => {
+  const shard = await new ShardFixture().prepare();
+  expect((await shard.adm("state", "restore", "--frobnicate")).err).toContain(
+    "usage: manatee-adm state restore --help",
+  );
+  expect((await shard.adm("snapshot", "now")).err).toContain("usage: manatee-adm snapshot now --help");
+  expect((await shard.adm("state", "--frobnicate")).err).toContain("usage: manatee-adm state --help");
+});
+
 describe("help", () => {
   it.each(Object.keys(VERBS))("%s --help teaches, with an example", async (verb) => {
     const { status, out } = await new ShardFixture().adm(verb, "--help");
