@@ -117,6 +117,14 @@ describe("where store and shard come from", () => {
     expect(err).toContain("ADMIN_STORE_UNREACHABLE");
   });
 
+  it("says which shards there are where show is asked for one that is not", async () => {
+    const shard = await new ShardFixture().prepare();
+    const { status, err } = await shard.adm("show", "-s", "nosuch");
+    expect(err).toBe("Shards in this store: 1.");
+    expect(status).toBe(1);
+    expect((await shard.adm("show")).err).toBe("");
+  });
+
   it("says why a document can't be used, and what to do", async () => {
     const shard = await new ShardFixture().prepare([JSON.stringify({ ...document(), requires: ["telepathy"] })]);
     const { status, err } = await shard.adm("freeze", "-r", "x");
