@@ -78,7 +78,9 @@ export async function writeChange(
     const next = nextState(state, change);
     if (options.dryRun === true) {
       access.context.terminal.print("Dry run: nothing is written. The document would be:");
-      access.context.terminal.print(JSON.stringify(JSON.parse(encodeState(next)), undefined, 2));
+      const written = { by: access.context.author, version: version + 1 };
+      const signed = isOriginals(next) ? next : { ...next, written };
+      access.context.terminal.print(JSON.stringify(JSON.parse(encodeState(signed)), undefined, 2));
       return undefined;
     }
     const outcome = await access.shard.writeState({ state: next, version, by: access.context.author });

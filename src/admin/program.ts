@@ -76,16 +76,21 @@ export async function runAdmin(args: readonly string[], context: AdminContext): 
     };
   const program = root(context);
   const chosen = verbOf(args);
+  let failed = chosen;
   for (const [name, verb] of Object.entries(VERBS)) {
     const command = inherit(program.command(name), context).description(verb.summary);
     if (verb.alias !== undefined) command.alias(verb.alias);
-    if (chosen === name || chosen === verb.alias) (await verb.load()).define(command, run);
+    if (chosen === name || chosen === verb.alias) {
+      (await verb.load()).define(command, run);
+      const below = command.commands.map((each) => each.name()).find((each) => args.includes(each));
+      if (below !== undefined) failed = `${chosen} ${below}`;
+    }
   }
   try {
     await program.parseAsync(withoutHelpVerb(args), { from: "user" });
     return status;
   } catch (error) {
-    return explainFailure(error, context.terminal, mistakeIn(chosen));
+    return explainFailure(error, context.terminal, mistakeIn(chosen, failed));
   }
 }
 
@@ -129,12 +134,13 @@ function withoutHelpVerb(args: readonly string[]): readonly string[] {
   return args[1] === undefined ? ["--help"] : [args[1], "--help"];
 }
 
-function mistakeIn(verb: string | undefined): Parameters<typeof explainFailure>[2] {
+/** `failed`: the verb, or a command below it. */
+function mistakeIn(verb: string | undefined, failed: string | undefined): Parameters<typeof explainFailure>[2] {
   const known =
     verb !== undefined && Object.entries(VERBS).some(([name, { alias }]) => verb === name || verb === alias);
   return {
     tool: "manatee-adm",
-    help: known ? `${verb} --help` : "--help",
+    help: known ? `${failed} --help` : "--help",
     wording: (message) => (verb !== undefined && !known ? unknownVerb(verb) : message),
   };
 }

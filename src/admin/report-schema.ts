@@ -59,6 +59,7 @@ const report = z.object({
   }),
   postgres,
   silent: z.array(z.object({ id: z.string(), forMs: z.number() })).catch([]),
+  forksKeptMax: maybeNumber,
   lastDocument: z.object({ version: z.number(), json: z.string() }).nullish().catch(null),
 });
 

@@ -59,6 +59,8 @@ export interface ReportedFacts {
     readonly inDoubt: { readonly upTo: string | null } | null;
     readonly warnings: readonly string[];
   };
+  /** Where it keeps that many forks already, the next one waits for an operator (I5). */
+  readonly forksKeptMax?: number | null | undefined;
   /** Whether it keeps a copy of a document (B1). */
   readonly lastDocument?: { readonly version: number } | null | undefined;
 }

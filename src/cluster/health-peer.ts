@@ -258,11 +258,12 @@ function checkCommon(subject: Subject, report: ReportedFacts): void {
       "correct that, or know it: docs/protocol.md, outside of the promises",
     );
   checkDoubts(subject, report);
+  const full = report.forksKeptMax != null && postgres.forksKept >= report.forksKeptMax;
   if (postgres.forksKept > 0)
     add(
       subject,
-      "note",
-      `${label} keeps ${postgres.forksKept} fork${postgres.forksKept === 1 ? "" : "s"} of former WAL`,
+      full ? "warning" : "note",
+      `${label} keeps ${postgres.forksKept} fork${postgres.forksKept === 1 ? "" : "s"} of former WAL${full ? `, and policy.forksKeptMax is ${report.forksKeptMax}: where the next one has to be kept, it waits for an operator` : ""}`,
       "on its host, manatee-adm diverged lists them, and removes with --drop what nobody needs",
       "R1",
     );

@@ -52,6 +52,7 @@ export function buildReport(known: {
     },
     postgres,
     silent,
+    forksKeptMax: config.policy.forksKeptMax,
     lastDocument: mark?.lastDocument ?? null,
   };
 }

@@ -24,6 +24,8 @@ export interface PeerReport {
   readonly postgres: PostgresReport;
   /** Peers that are silent for this one, and for how long (D2's second witness). */
   readonly silent: readonly { readonly id: string; readonly forMs: number }[];
+  /** policy.forksKeptMax; null: a sitter that does not tell. */
+  readonly forksKeptMax?: number | null;
   /** The durable copy of the last document that this peer saw (B1); null: it has none. For `manatee-adm state restore`. */
   readonly lastDocument?: { readonly version: number; readonly json: string } | null;
 }

@@ -46,6 +46,8 @@ describe("freeze and unfreeze (F1)", () => {
     const { status, out } = await shard.adm("freeze", "-r", "x", "--dry-run");
     expect(status).toBe(0);
     expect(out).toContain('"reason": "frozen by an operator: x"');
+    const shown = JSON.parse(out.slice(out.indexOf("{"))) as Record<string, unknown>;
+    expect(shown["written"]).toEqual({ by: "manatee-adm of root on host1", version: 2 });
     expect(shard.current().version).toBe(1);
   });
 

@@ -132,6 +132,16 @@ describe("verify", () => {
     ]);
   });
 
+  it("warns, by what a sitter tells, where there is no room for another fork (I5)", async () => {
+    const shard = await new ShardFixture().prepare();
+    shard.reports["c"] = report("c", "async", { forksKeptMax: 2, postgres: { forksKept: 1 } });
+    expect((await shard.adm("verify")).status).toBe(0);
+    shard.reports["c"] = report("c", "async", { forksKeptMax: 2, postgres: { forksKept: 2 } });
+    const { status, out } = await shard.adm("verify");
+    expect(out).toContain('warning: peer "cccccccc" keeps 2 forks of former WAL, and policy.forksKeptMax is 2');
+    expect(status).toBe(1);
+  });
+
   it("prints JSON", async () => {
     const shard = await new ShardFixture().prepare([document({ async: [] })], ["a", "b"]);
     const found = JSON.parse((await shard.adm("verify", "-o", "json")).out) as unknown;

@@ -47,6 +47,15 @@ describe("wrong use exits with 2 and names the option", () => {
   });
 });
 
+it("wrong use of a command below another leads to that one's help", async () => {
+  const shard = await new ShardFixture().prepare();
+  expect((await shard.adm("state", "restore", "--frobnicate")).err).toContain(
+    "usage: manatee-adm state restore --help",
+  );
+  expect((await shard.adm("snapshot", "now")).err).toContain("usage: manatee-adm snapshot now --help");
+  expect((await shard.adm("state", "--frobnicate")).err).toContain("usage: manatee-adm state --help");
+});
+
 describe("help", () => {
   it.each(Object.keys(VERBS))("%s --help teaches, with an example", async (verb) => {
     const { status, out } = await new ShardFixture().adm(verb, "--help");
@@ -106,6 +115,14 @@ describe("where store and shard come from", () => {
     expect(status).toBe(1);
     expect(err).toContain("is out of reach: no connection within 0.05 s");
     expect(err).toContain("ADMIN_STORE_UNREACHABLE");
+  });
+
+  it("says which shards there are where show is asked for one that is not", async () => {
+    const shard = await new ShardFixture().prepare();
+    const { status, err } = await shard.adm("show", "-s", "nosuch");
+    expect(err).toBe("Shards in this store: 1.");
+    expect(status).toBe(1);
+    expect((await shard.adm("show")).err).toBe("");
   });
 
   it("says why a document can't be used, and what to do", async () => {

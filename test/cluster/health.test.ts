@@ -334,6 +334,16 @@ describe("the verdict on a shard", () => {
       "warning: the coordination store is the embedded one, for evaluation only",
     ],
     ["forks kept (I5)", ill("c", { postgres: { forksKept: 1 } }), 'note: peer "cccccccc" keeps 1 fork of former WAL'],
+    [
+      "room for another fork (I5)",
+      ill("c", { forksKeptMax: 2, postgres: { forksKept: 1 } }),
+      'note: peer "cccccccc" keeps 1 fork of former WAL',
+    ],
+    [
+      "no room for another fork (I5)",
+      ill("c", { forksKeptMax: 2, postgres: { forksKept: 2 } }),
+      'warning: peer "cccccccc" keeps 2 forks of former WAL, and policy.forksKeptMax is 2: where the next one has to be kept, it waits for an operator',
+    ],
   ])("finds %s", (_, reports, expected) => {
     expect(told(facts({}, reports))).toContain(expected);
   });

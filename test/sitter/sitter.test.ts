@@ -533,6 +533,7 @@ describe("the report", () => {
       decision: { rule: "P1", because: "it is open", waitingOn: "nothing", operator: "manatee-adm show" },
       store: { connected: true, evaluationOnly: true, openToAll: null },
       postgres: { healthy: true },
+      forksKeptMax: 2,
       lastDocument: { version: 1 },
     });
     expect(report?.decision.forMs).toBeGreaterThanOrEqual(5_000);

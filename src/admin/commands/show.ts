@@ -4,6 +4,7 @@ import { describeGeneration } from "../../cluster/health.ts";
 import type { Finding } from "../../cluster/health-facts.ts";
 import type { ShardState } from "../../cluster/state.ts";
 import type { AdminContext } from "../context.ts";
+import { shardNames } from "../all-shards.ts";
 import { type ShardAccess, withShard } from "../connect.ts";
 import { findingLine, judge, problemsOf } from "../findings.ts";
 import { examples, printTable } from "../output.ts";
@@ -34,6 +35,10 @@ async function show(context: AdminContext, options: Options): Promise<ExitStatus
     const problems = problemsOf(await judge(access, picture));
     if (isJson(options.columns)) context.terminal.print(json(access, picture, problems));
     else print(access, picture, problems, options);
+    if (picture.view.kind === "absent") {
+      const names = await shardNames(access.shard.session);
+      context.terminal.note(`Shards in this store: ${names.length === 0 ? "none" : names.join(", ")}.`);
+    }
     return picture.view.kind === "document" ? 0 : 1;
   });
 }
