@@ -77,6 +77,43 @@ scenario(
 );
 
 scenario(
+  "T1: a query on the sync that conflicts with what is replayed is ended, and holds up no takeover",
+  {},
+  async (shard) => {
+    await shard.writer();
+    const [primary, sync] = [await shard.primary(), await shard.sync()];
+    await shard.query(primary, "CREATE TABLE doomed AS SELECT generate_series(1, 1000) AS n");
+    await shard.waitFor(
+      "the sync has the table",
+      async () => (await shard.query(sync, "SELECT FROM pg_class WHERE relname = 'doomed'")).length === 1,
+    );
+    const reader = await shard.client(sync);
+    await reader.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    expect((await reader.query("SELECT count(*)::int AS n FROM doomed")).rows).toEqual([{ n: 1000 }]);
+    const reading = reader.query("SELECT pg_sleep(600)").then(
+      () => "answered",
+      (error: { code?: string; message: string }) => `${error.code} ${error.message}`,
+    );
+    await shard.query(primary, "DELETE FROM doomed");
+    await shard.query(primary, "VACUUM doomed");
+    // Acknowledged behind it: the sync has flushed what its reader stands in the way of.
+    await shard.waitForWritesOn(primary);
+    await primary.crash();
+    await shard.waitFor(
+      "the sync has taken over",
+      ({ state }) => state?.primary.id === sync.id && state.provisional !== true,
+    );
+    // By recovery, not by the promotion, which would have waited for it.
+    expect(await reading).toMatch(/^40001 .*conflict with recovery/);
+    expect(await shard.query(sync, "SELECT n FROM doomed")).toEqual([]);
+    await shard.waitForWrites(20);
+    primary.startSitter();
+    await shard.waitForChain();
+    await shard.check();
+  },
+);
+
+scenario(
   "T1: while replay is paused on the sync it doesn't take over; the primary goes on in place",
   {},
   async (shard) => {

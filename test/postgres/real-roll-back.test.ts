@@ -1,7 +1,7 @@
 // R1 by the real server: a forked peer goes back to a snapshot from before its fork, with its own WAL up to the fork, and follows the shard from there.
 
 import { existsSync } from "node:fs";
-import { lstat, readdir, rename, stat, symlink, writeFile } from "node:fs/promises";
+import { appendFile, lstat, readdir, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { formatLsn } from "../../src/base/lsn.ts";
@@ -15,7 +15,9 @@ import { realTimers } from "../../src/world/real/clock.ts";
 import { type FolderStorage, folderStorage } from "../support/folder-storage.ts";
 import {
   follow,
+  leftOfAnother,
   PostgresBench,
+  refusalBehindGate,
   settingsWith,
   startPrimary,
   startStandby,
@@ -120,10 +122,16 @@ describe("a roll-back (R1)", () => {
   const renew = () => a.perform({ kind: "renew-incarnation", incarnation: "again" });
 
   it("ends exactly at the fork, keeps what was there, and streams on along the new timeline (I5)", async () => {
+    // As the snapshot shows it: a primary with a slot, whose operator trusts everybody.
+    await a.sql("select pg_create_physical_replication_slot('left', true)");
+    await appendFile(join(a.config.dataDir, "pg_hba.conf"), "host all all all trust\n");
     await snapshot("before");
+    const shown = join(bench.folder, "pool", "snapshots", DATASET.replaceAll("/", "%"), "before");
+    expect(await readdir(shown)).toContain("postmaster.pid");
+    expect(await readdir(shown)).not.toContain("standby.signal");
+    expect(await readdir(join(shown, "pg_replslot"))).toEqual(["left"]);
     await a.sql("insert into t select generate_series(1001, 1500)");
     await startStandby(b, a);
-    await a.sql("select pg_create_physical_replication_slot('left', true)");
     await fork();
     await renew();
     const plan = await foretold();
@@ -134,6 +142,8 @@ describe("a roll-back (R1)", () => {
     await storage.create(`${DATASET}-staged`);
     const seen = await a.perform({ ...rollBack, from: b.self });
     expect(seen).toMatchObject({ canRollBack: true, forks: ["one"], data: { kind: "present", standbySignal: true } });
+    expect(await leftOfAnother(a)).toEqual([]);
+    expect(await refusalBehindGate(a, b)).toMatch(/pg_hba.conf rejects/);
     // By the one that has just ended.
     const again = await realRebuildLook({
       config: a.config,

@@ -1,15 +1,24 @@
 // A copy by a peer's snapshot on the real server: what it does where something of it fails. Whole shards on a real ZFS are in test/integration/storage.test.ts.
 
 import { execFileSync } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { PeerSnapshots } from "../../src/postgres/real/dataset.ts";
 import { newestBeforeFork } from "../../src/snapshots/choice.ts";
 import { type FolderStorage, folderStorage } from "../support/folder-storage.ts";
-import { follow, PostgresBench, startPrimary, type TestPeer } from "../support/postgres.ts";
+import {
+  follow,
+  leftOfAnother,
+  PostgresBench,
+  refusalBehindGate,
+  startPrimary,
+  type TestPeer,
+} from "../support/postgres.ts";
 
 const DATASET = "tank/pg";
+/** The last rule of an operator's who trusts everybody. */
+const OPEN_DOOR = "host all all all trust\n";
 
 describe("a copy by a peer's snapshot (R1)", () => {
   let bench: PostgresBench;
@@ -73,6 +82,33 @@ describe("a copy by a peer's snapshot (R1)", () => {
     expect(await beside()).toEqual([]);
     await holdsAll();
     expect(await a.sql("select slot_name from pg_replication_slots")).toEqual([]);
+  });
+
+  it("brings nothing along that belongs to the server it was taken of: it can only start as a standby, behind its gate (P1)", async () => {
+    await a.sql("select pg_create_physical_replication_slot('left', true)");
+    await emptyPeer({
+      ...snapshots,
+      async receive(options) {
+        const received = await snapshots.receive(options);
+        const { dataDir } = b.config;
+        const { folder } = (await storage.look(options.dataset)) ?? { folder: dataDir };
+        await appendFile(join(folder, "pg_hba.conf"), OPEN_DOOR);
+        await writeFile(join(folder, "recovery.signal"), "");
+        const names = await readdir(folder);
+        expect(names, "as it was received").toEqual(expect.arrayContaining(["postmaster.pid", "recovery.signal"]));
+        expect(names).not.toContain("standby.signal");
+        expect(await readdir(join(folder, "pg_replslot"))).toContain("left");
+        return received;
+      },
+    });
+    const { data } = await copy();
+    expect(received).toBe(1);
+    expect(data).toMatchObject({ kind: "present", standbySignal: true });
+    expect(await leftOfAnother(b)).toEqual([]);
+    expect(await readFile(join(b.config.dataDir, "pg_hba.conf"), "utf8")).toContain(OPEN_DOOR);
+    expect(await refusalBehindGate(b, a)).toMatch(/pg_hba.conf rejects/);
+    await holdsAll();
+    expect(await b.sql("select slot_name from pg_replication_slots")).toEqual([]);
   });
 
   it("is a base backup where the snapshot can't be had, whatever the reason", async () => {

@@ -8,6 +8,7 @@ import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { formatLsn, parseLsn } from "../../src/base/lsn.ts";
 import { NOBODY, type PostgresObservation, type Walsender } from "../../src/cluster/observation.ts";
+import { signal } from "../support/processes.ts";
 import {
   backendPids,
   eventually,
@@ -84,6 +85,41 @@ describe("a primary with two standbys", () => {
     await a.until("both standbys have it", (seen) =>
       [b, c].every((peer) => (sender(seen, peer)?.flush ?? 0n) >= (marker?.lsn ?? 0n)),
     );
+  });
+
+  it("writes a marker that idle standbys reach, while more is inserted than is flushed (S1)", async () => {
+    await a.apply({ syncNames: [NOBODY], gate: "open" });
+    const client = await a.connect();
+    const { pid } = (await client.query("select pg_backend_pid() as pid")).rows[0] as { pid: number };
+    // Whoever flushes what others have inserted, and then who inserts.
+    const frozen = await backendPids(a, "backend_type in ('walwriter', 'background writer')");
+    expect(frozen).toHaveLength(2);
+    for (const each of frozen) process.kill(each, "SIGSTOP");
+    try {
+      const inserting = client
+        .query(
+          "do $$ begin loop perform pg_logical_emit_message(false, 'test', 'inserted'); perform pg_sleep(0.001); end loop; end $$",
+        )
+        .catch(() => undefined);
+      const ahead = async () =>
+        (await a.sql("select pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() as ahead"))[0]?.["ahead"];
+      await eventually("more is inserted than is flushed", async () => (await ahead()) === true);
+      await a.perform({ kind: "write-marker", token: "ahead" });
+      await eventually("and again behind the marker", async () => (await ahead()) === true);
+      process.kill(pid, "SIGSTOP");
+      frozen.push(pid);
+      const { marker } = await a.primary();
+      expect(marker?.token).toBe("ahead");
+      await a.until("both standbys have it", (seen) =>
+        [b, c].every((peer) => (sender(seen, peer)?.flush ?? 0n) >= (marker?.lsn ?? 0n)),
+      );
+      expect(await ahead(), "nothing has flushed it meanwhile").toBe(true);
+      process.kill(pid, "SIGCONT");
+      await a.sql(`select pg_terminate_backend(${pid})`);
+      await inserting;
+    } finally {
+      for (const each of frozen) signal(each, "SIGCONT");
+    }
   });
 
   it("counts commits whose wait was cancelled, and tells of each", async () => {

@@ -1,6 +1,6 @@
 // A peer's PostgreSQL for tests of the driver: real servers in a folder of their own, driven in this process.
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
@@ -259,6 +259,28 @@ export async function follow(peer: TestPeer, from: TestPeer | undefined, unfinis
 
 export function streams({ server }: PostgresObservation): boolean {
   return server.kind === "standby" && server.receiver.kind === "streaming";
+}
+
+/** Of a server that does not run here: what a snapshot of a running one shows, and must not hold for the next. */
+export async function leftOfAnother({ config: { dataDir } }: TestPeer): Promise<readonly string[]> {
+  const within = async (folder: string) => (await readdir(join(dataDir, folder))).map((name) => `${folder}/${name}`);
+  const files = (await readdir(dataDir)).filter((name) =>
+    ["postmaster.pid", "postmaster.opts", "recovery.signal"].includes(name),
+  );
+  return [...files, ...(await within("pg_replslot")), ...(await within("pg_wal/archive_status"))];
+}
+
+/** Starts it for the first time, with a closed gate, and stops it again: the answer to a client that the operator's rules of the source would let in without a word. */
+export async function refusalBehindGate(peer: TestPeer, from: TestPeer): Promise<string> {
+  const settings = settingsWith({ upstream: from.self });
+  await peer.perform({ kind: "start", as: "standby", settings, unfinishedTimeline: undefined });
+  await peer.standby();
+  const answer = await peer.connect({ overTcp: true }).then(
+    () => "let in",
+    (error: Error) => error.message,
+  );
+  await peer.perform({ kind: "stop", mode: "fast" });
+  return answer;
 }
 
 export function socketFolder(config: PostgresConfig): string {

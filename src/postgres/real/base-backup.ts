@@ -12,7 +12,7 @@ import { streamBackup } from "./backup-stream.ts";
 import { crc32c } from "./crc32c.ts";
 import { manifestProblem, type ReceivedFile } from "./manifest.ts";
 import { MARK_FILE } from "./mark.ts";
-import { type SqlTarget, withConnection } from "./sql.ts";
+import { type SqlSession, type SqlTarget, withConnection } from "./sql.ts";
 import { type TarEntry, TarReader, type TarSink } from "./tar.ts";
 
 export interface BaseBackup {
@@ -30,19 +30,26 @@ export interface BaseBackup {
 /** A copy takes as long as it takes; its end is the other side's, or cancelJob(). */
 const COPY_LIMIT_MS: Ms = 2_000_000_000;
 
-/** Whether that server lets us in for a copy or a rewind; tells the timeline that it is on. Errors: `PG_COPY_FAILED`. */
+/**
+ * Whether that server lets us in for a copy or a rewind, and is of the own programs' major version; tells the timeline that it is on. Errors: `PG_COPY_FAILED`,
+ * `PG_VERSION_DIFFERS`.
+ */
 export async function demandServing(
   source: SqlTarget,
-  options: { limitMs: Ms; timers: Timers },
+  { major, ...limits }: { major: number; limitMs: Ms; timers: Timers },
 ): Promise<{ timeline: number }> {
-  try {
-    const rows = await withConnection({ ...source, replication: "database" }, options, (session) =>
-      session.query("IDENTIFY_SYSTEM"),
-    );
-    return { timeline: Number(rows[0]?.["timeline"]) };
-  } catch (error) {
+  const { timeline, theirs } = await withConnection(
+    { ...source, replication: "database" },
+    limits,
+    async ({ query }) => ({
+      timeline: Number((await query("IDENTIFY_SYSTEM"))[0]?.["timeline"]),
+      theirs: await majorOf(query),
+    }),
+  ).catch((error: unknown) => {
     throw copyFailed(source, error);
-  }
+  });
+  demandMajor(theirs, major);
+  return { timeline };
 }
 
 /**
@@ -73,9 +80,9 @@ export async function takeBaseBackup(backup: BaseBackup): Promise<void> {
       { ...source, replication: "true" },
       { limitMs: COPY_LIMIT_MS, timers, signal: stall.signal },
       async ({ client, query }) => {
-        const version = Number((await query("SHOW server_version_num"))[0]?.["server_version_num"]);
-        demandMajor(Math.floor(version / 10_000), backup.major);
-        const tagged = version >= 150_000;
+        const major = await majorOf(query);
+        demandMajor(major, backup.major);
+        const tagged = major >= 15;
         await streamBackup(
           client,
           backupCommand(tagged),
@@ -264,6 +271,10 @@ class FileWriter implements TarSink {
 export async function finishCopiedFolder(dataDir: string): Promise<void> {
   await chmod(dataDir, 0o700);
   await writeFile(join(dataDir, "standby.signal"), "", { mode: 0o600 });
+}
+
+async function majorOf(query: SqlSession["query"]): Promise<number> {
+  return Math.floor(Number((await query("SHOW server_version_num"))[0]?.["server_version_num"]) / 10_000);
 }
 
 function demandMajor(source: number, own: number): void {

@@ -30,7 +30,7 @@ import { type SqlTarget, withConnection } from "./sql.ts";
 
 /**
  * A base backup in place of what is there. Marked as incomplete before anything is removed, until all is durable. `decided`: what lay there when that was decided.
- * Resolves with what came. Errors: `PG_DATA_CHANGED`, `PG_COPY_FAILED`, `PG_NO_SPACE`.
+ * Resolves with what came. Errors: `PG_DATA_CHANGED`, `PG_COPY_FAILED`, `PG_NO_SPACE`, `PG_VERSION_DIFFERS`.
  */
 export async function copyByBaseBackup(
   context: Context,
@@ -46,7 +46,7 @@ export async function copyByBaseBackup(
   await makePrivateFolder(places.dataDir);
   // Nothing here is touched before the source is seen to serve: it may be the last copy that goes otherwise.
   const source = sourceTarget(context, from, password);
-  await demandServing(source, { limitMs: config.probeLimitMs, timers });
+  await demandServing(source, { major, limitMs: config.probeLimitMs, timers });
   demandUnchanged(places.dataDir, { decided, found: await observeData(places, major) });
   await context.mark.change((known) => ({ ...markOfCopy(context, options, known), incomplete: true }));
   // Of a rewind that was cut short the mark still stood beside the folder.
@@ -88,14 +88,14 @@ export function markOfCopy(
 export async function rewindTo(context: Context, from: PeerAddress, job: JobHandle): Promise<void> {
   const { places, config } = context;
   demandStopped(context);
-  const { rewind } = await context.binaries();
+  const { rewind, major } = await context.binaries();
   if (rewind === undefined) throw rewindMissing((await context.binaries()).binDir);
   const password = await demandReplicationPassword(config.replicationPasswordFile, from.id);
   await writePassFile(places, { user: config.replicationUser, password });
   await endLeftovers(places);
   // Nothing is touched before the source is seen to serve, on another timeline: on one and the same pg_rewind does nothing, and says that all is well.
   const source = sourceTarget(context, from, password);
-  const { timeline } = await demandServing(source, { limitMs: config.probeLimitMs, timers: context.timers });
+  const { timeline } = await demandServing(source, { major, limitMs: config.probeLimitMs, timers: context.timers });
   if (newestTimeline(await readControlFile(places.dataDir)) === timeline) throw rewindUseless(timeline);
   // Crash recovery writes on the old timeline already: cut short from here on, what is here is copied anew, and not taken for what it was.
   await context.mark.protect();
