@@ -288,7 +288,7 @@ function checkDoubts(subject: Subject, report: ReportedFacts): void {
       subject,
       "note",
       `${label}: ${cancelledWaits} commit${cancelledWaits === 1 ? "" : "s"} gave up waiting for the sync since its start; ${cancelledWaits === 1 ? "its client was" : "their clients were"} told so by a warning only`,
-      "find out who cancels queries or ends backends while commits wait",
+      "find out who cancels queries or ends sessions while commits wait; the sitter does when it shuts clients out (X1, T3)",
       "S1",
     );
 }
