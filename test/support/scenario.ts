@@ -67,7 +67,7 @@ function pairsOf(on: NonNullable<ScenarioOptions["on"]>, title: string): readonl
 
 /** By the title, so that it stays the same in every run. */
 function shareOf(title: string): number {
-  return [...title].reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % OTHER_PAIRS.length;
+  return Buffer.from(title).reduce((sum, byte) => sum + byte, 0) % OTHER_PAIRS.length;
 }
 
 /** An assertion that failed says what; where the shard stood says why. */
