@@ -1,6 +1,17 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -167,6 +178,60 @@ describe("the log", () => {
     });
   });
 });
+
+describe("a log that can't be written", () => {
+  const filled = "x".repeat(200);
+
+  it("keeps its lines, says how many it could not keep, and goes on when there is room", () => {
+    // A pipe that nobody reads, and that doesn't make its writer wait: full, like a disk.
+    const path = join(folder, "pipe");
+    execFileSync("mkfifo", [path]);
+    const pipe = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const log = realLog({ name: "n", level: "info", descriptor: pipe });
+    let written = 0;
+    const write = (count: number) => {
+      for (let i = 0; i < count; i++) log.info("line", { number: written++, filled });
+    };
+    write(8_000);
+    const seen: { number?: number; lines?: number }[] = [];
+    let rest = "";
+    const readAll = () => {
+      const chunk = Buffer.alloc(65_536);
+      for (let size = readIfAny(pipe, chunk); size > 0; size = readIfAny(pipe, chunk))
+        rest += chunk.toString("utf8", 0, size);
+      const lines = rest.split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) seen.push(JSON.parse(line));
+    };
+    for (let i = 0; i < 100 && !seen.some(({ lines }) => lines !== undefined); i++) {
+      readAll();
+      write(1);
+    }
+    readAll();
+    const numbers = seen.flatMap(({ number }) => number ?? []);
+    const lost = seen.reduce((sum, { lines = 0 }) => sum + lines, 0);
+    expect(lost).toBeGreaterThan(0);
+    expect(numbers.length + lost).toBe(written);
+    expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
+    closeSync(pipe);
+  });
+
+  it("does not end who writes it", () => {
+    const log = realLog({ name: "n", level: "info", descriptor: openSync("/dev/full", "w") });
+    expect(() => {
+      for (let i = 0; i < 3; i++) log.error("no room", { filled });
+    }).not.toThrow();
+  });
+});
+
+/** Bytes read into `chunk`; 0 where the pipe is empty. */
+function readIfAny(pipe: number, chunk: Buffer): number {
+  try {
+    return readSync(pipe, chunk);
+  } catch {
+    return 0;
+  }
+}
 
 describe("timers", () => {
   it("call back once, and not at all where they were cancelled", async () => {

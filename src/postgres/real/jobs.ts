@@ -3,6 +3,9 @@
 import { explainError, ManateeError } from "../../base/errors.ts";
 import type { Failure, Job } from "../../cluster/observation.ts";
 import type { Clock, Log } from "../../world/port.ts";
+import { errorCode } from "./durable.ts";
+
+const DISK_IS_FULL: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT"]);
 
 export interface JobHandle {
   readonly signal: AbortSignal;
@@ -82,12 +85,9 @@ export class Jobs {
   }
 
   failed(action: string, error: unknown): void {
-    const known = error instanceof ManateeError ? error : undefined;
     const failure: Failure = {
       action,
-      code: known?.code ?? "PG_UNEXPECTED",
-      message: known?.message ?? explainError(error),
-      hint: known?.hint ?? "Look at the sitter's and the server's log.",
+      ...describeFailure(error),
       at: this.#clock.now(),
       count: this.#failure?.action === action ? this.#failure.count + 1 : 1,
     };
@@ -99,4 +99,12 @@ export class Jobs {
       count: failure.count,
     });
   }
+}
+
+function describeFailure(error: unknown): Pick<Failure, "code" | "message" | "hint"> {
+  if (error instanceof ManateeError) return { code: error.code, message: error.message, hint: error.hint };
+  const message = explainError(error);
+  if (DISK_IS_FULL.has(errorCode(error) ?? ""))
+    return { code: "PG_NO_SPACE", message, hint: "Make room on that disk; the peer goes on by itself." };
+  return { code: "PG_UNEXPECTED", message, hint: "Look at the sitter's and the server's log." };
 }
