@@ -238,6 +238,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     help: "it replays again",
     run: onPeer((world, peer) => faults.pauseReplay(world, peer, false)),
   },
+  "drop-wal": {
+    usage: "drop-wal A",
+    help: "A keeps none of the WAL that it has now for others",
+    run: onPeer((_, peer) => faults.dropWal(peer)),
+  },
   "cut-record": {
     usage: "cut-record A",
     help: "the last that a standby has received is a part of a record, up to behind a segment's boundary",

@@ -11,7 +11,7 @@ import { endServer } from "./world/postgres.ts";
 import { endSitter, startSitter, wakeSitter } from "./world/sitter.ts";
 import { connectSession, expireSession, loseContact, noticeCutOff, readSoon } from "./world/store.ts";
 import type { SimData, SimPeer, World } from "./world/types.ts";
-import { appendRecord, cutWal, walEnd } from "./world/wal.ts";
+import { appendRecord, cutWal, indexOf, walEnd } from "./world/wal.ts";
 
 const NOTICE_MS: readonly [Ms, Ms] = [5, 500];
 
@@ -49,6 +49,13 @@ export function pauseReplay(world: World, peer: SimPeer, paused: boolean): void 
   peer.server.replayPaused = paused;
   peer.server.replayedTo = paused ? walEnd(peer.data.wal) : undefined;
   ensureReceiver(world, peer);
+}
+
+/** Nobody can have the WAL that it has now from there any more, but those who are about to. */
+export function dropWal({ data, server }: SimPeer): void {
+  if (!data) return;
+  const wanted = server?.senders.map(({ flush }) => (flush === undefined ? 0 : indexOf(flush))) ?? [];
+  data.keptFrom = Math.max(data.keptFrom ?? 0, Math.min(data.wal.records.length, ...wanted));
 }
 
 /** What a standby received last is a part of a record: its primary died in the middle of it. */

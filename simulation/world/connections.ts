@@ -148,6 +148,12 @@ function receive(world: World, peer: SimPeer, server: SimServer, receiver: SimRe
   // It was let in all the same: it asks from the beginning of a segment, which both have, and reports where it stands. Now it finds out.
   if (!canFollow(describeWal(source.data.wal), { timeline: own.timeline, lsn: walEnd(own) }))
     return dropReceiver(world, peer, server, receiver);
+  const next = own.records.length;
+  if (next < (source.data.keptFrom ?? 0)) {
+    server.walGone = { at: source.name, next };
+    world.dirty = true;
+    return dropReceiver(world, peer, server, receiver);
+  }
   const more = source.data.wal.records.slice(own.records.length, own.records.length + between(world.random, [1, 3]));
   if (more.length === 0) return;
   for (const record of more) appendRecord(own, record);

@@ -78,8 +78,16 @@ function observeServer(world: World, peer: SimPeer): ServerObservation {
     caughtUpLocally: !server.replayPaused,
     replayPaused: server.replayPaused,
     partialRecord: data.partialRecord === true && server.receiver?.kind !== "streaming",
+    walGoneAt: observeWalGone(world, server, data),
     receiver: observeReceiver(world, server),
   };
+}
+
+/** While it receives from nobody, what the last one said stands. */
+function observeWalGone(world: World, { walGone, settings }: SimServer, { wal }: SimData): string | undefined {
+  if (walGone?.next !== wal.records.length) return undefined;
+  const { id } = peerOf(world, walGone.at).address;
+  return settings.upstream === null || settings.upstream.id === id ? id : undefined;
 }
 
 function observeReceiver(world: World, server: SimServer): Extract<ServerObservation, { kind: "standby" }>["receiver"] {

@@ -121,6 +121,8 @@ export interface SimData {
   standbySignal: boolean;
   /** A promotion to this timeline had begun (its history file lies there), and the timeline has not. */
   unfinished: Timeline | undefined;
+  /** Of its WAL only what comes from this record on can be sent to others. */
+  keptFrom?: number;
   /** Behind its WAL lies a part of a record that goes on in another segment. */
   partialRecord?: boolean;
   /** How content that can't be used came about. */
@@ -153,6 +155,8 @@ export interface SimServer {
   cannotGoOn: string | undefined;
   /** The next attempt of its walreceiver is on the agenda. */
   connectScheduled: boolean;
+  /** That upstream has removed the record that comes next, of this number. */
+  walGone?: { readonly at: PeerName; readonly next: number } | undefined;
 }
 
 export interface WaitingCommit {

@@ -176,13 +176,14 @@ function since(noted: Ms | undefined, now: Ms, holds: boolean): Ms | undefined {
 }
 
 function noticeStandby(obs: Observation, memory: Memory, server: StandbyServer): Memory {
-  const { receiver, settings, replayPaused } = server;
+  const { receiver, settings, replayPaused, walGoneAt } = server;
   const { waits } = memory;
   const { now } = obs;
   const streaming = receiver.kind === "streaming" && receiver.silentMs < obs.policy.suspectMs;
   const failing = waits.receiver !== undefined && now - waits.receiver >= obs.policy.suspectMs;
   const avoided = Object.entries(waits.avoided).filter(([, noted]) => now - noted <= AVOID_MS);
-  const avoidedAnew = failing && settings.upstream && !streaming ? [[settings.upstream.id, now] as const] : [];
+  const useless = (failing && !streaming) || walGoneAt === settings.upstream?.id;
+  const avoidedAnew = useless && settings.upstream ? [[settings.upstream.id, now] as const] : [];
   return {
     ...memory,
     waits: {

@@ -189,6 +189,12 @@ export const NO_WAITS: Waits = {
   avoided: {},
 };
 
+/**
+ * `forked`: its WAL was seen to have left the other's: there is a point to go back to. `wal-gone`: all that is here the other has, and it has removed the WAL
+ * that comes next: nothing has to be kept. `asked`: an operator's rebuild.
+ */
+export type RejoinReason = "forked" | "wal-gone" | "asked";
+
 export interface Rejoining {
   readonly from: PeerId;
   /** On which version the raise was sent, when receiving had stopped, and its token. */
@@ -199,8 +205,7 @@ export interface Rejoining {
   /** The new name of the content, and under which name the old one is kept. */
   readonly incarnation: Incarnation;
   readonly fork: string;
-  /** Its WAL was seen to have left the other's: there is a point to go back to. */
-  readonly forked: boolean;
+  readonly why: RejoinReason;
   /** What has been begun on the data, and when; undefined: nothing yet. */
   readonly touched: { readonly by: RejoinWay; readonly at: Ms } | undefined;
 }

@@ -274,6 +274,8 @@ export interface StandbyServer {
    */
   readonly partialRecord: boolean;
   readonly settings: PostgresSettings;
+  /** The upstream that has said, more than once, that it has removed the WAL that comes next here. */
+  readonly walGoneAt?: PeerId | undefined;
   /** Whatever receives or is about to (a connecting walreceiver, too). */
   readonly receiver: Receiver;
   readonly walsenders: readonly Walsender[];

@@ -11,6 +11,14 @@ export function segmentName(timeline: Timeline, number: bigint, segmentBytes: bi
     .join("");
 }
 
+/** Counted from position 0; undefined: not a segment's name. */
+export function segmentNumber(name: string, segmentBytes: bigint): bigint | undefined {
+  const match = /^[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})$/.exec(name);
+  if (!match) return undefined;
+  const [id, rest] = [match[1], match[2]].map((part) => BigInt(`0x${part}`)) as [bigint, bigint];
+  return id * (0x1_0000_0000n / segmentBytes) + rest;
+}
+
 /** Which segments lead from `start` to the end of the last of `timelines`, of those that are at hand; and the first that is not. */
 export function walWanted({
   own,

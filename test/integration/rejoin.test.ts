@@ -102,6 +102,33 @@ scenario("R1: an operator has an async rebuilt whole from another async, under l
   await shard.check();
 });
 
+scenario(
+  "R1: an async that was away for more WAL than is kept copies the primary by itself, and keeps no fork",
+  { config: { postgres: { walKeepBytes: "1MiB" } } },
+  async (shard) => {
+    await shard.writer();
+    const [primary, sync, victim] = [await shard.primary(), await shard.sync(), await shard.async()];
+    await victim.crash();
+    const ask = (peer: TestPeer, sql: string) => shard.query<{ name: string }>(peer, sql);
+    const [next] = await ask(primary, "SELECT pg_walfile_name(pg_current_wal_lsn()) AS name");
+    const keeps = async (peer: TestPeer) => {
+      await ask(peer, "CHECKPOINT");
+      return (await ask(peer, "SELECT name FROM pg_ls_waldir()")).some(({ name }) => name === next?.name);
+    };
+    await shard.waitFor("both have removed the segment that comes next for the async", async () => {
+      await ask(primary, "SELECT pg_switch_wal()");
+      await shard.waitForWrites(1);
+      return !((await keeps(primary)) || (await keeps(sync)));
+    });
+    victim.startSitter();
+    await shard.waitForChain();
+    const log = (await victim.logEntries()).map((entry) => JSON.stringify(entry)).join("\n");
+    expect(log).toContain("no longer has the WAL that comes after");
+    expect(forksOf(victim)).toEqual([]);
+    await shard.check();
+  },
+);
+
 scenario("R1: two forks one after the other are both kept", {}, async (shard) => {
   await shard.writer();
   for (let round = 0; round < 2; round++) {

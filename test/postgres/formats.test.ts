@@ -13,7 +13,8 @@ import { crc32c } from "../../src/postgres/real/crc32c.ts";
 import { gateIn, hbaContent } from "../../src/postgres/real/hba.ts";
 import { manifestProblem } from "../../src/postgres/real/manifest.ts";
 import { parseMark } from "../../src/postgres/real/mark.ts";
-import { parseLogLine, reasonNotToGoOn, ServerLog } from "../../src/postgres/real/server-log.ts";
+import { segmentNumber } from "../../src/postgres/wal-segments.ts";
+import { parseLogLine, reasonNotToGoOn, removedSegment, ServerLog } from "../../src/postgres/real/server-log.ts";
 import { type TarEntry, TarReader } from "../../src/postgres/real/tar.ts";
 import { parseHistory } from "../../src/postgres/real/timeline-history.ts";
 
@@ -177,6 +178,26 @@ describe("the server's log", () => {
   ])("says whether the server can go on: %s (T2)", (text, stops) => {
     const message = parseLogLine(text);
     expect(message && reasonNotToGoOn(message) !== undefined).toBe(stops);
+  });
+});
+
+describe("a receiver's word that the upstream has removed WAL (R1.9)", () => {
+  const text =
+    "could not receive data from WAL stream: ERROR:  requested WAL segment 0000000200000001000000FE has already been removed";
+
+  it.each([
+    [`2026-01-02 03:04:05.678 UTC [42] walreceiver 08P01 FATAL:  ${text}`, "0000000200000001000000FE"],
+    [`2026-01-02 03:04:05.678 UTC [42] client backend P0001 ERROR:  ${text}`, undefined],
+    ["2026-01-02 03:04:05.678 UTC [42] walreceiver 08P01 FATAL:  could not connect to the primary server", undefined],
+  ])("is believed of a receiver only: %s", (line, segment) => {
+    const message = parseLogLine(line);
+    expect(message && removedSegment(message)).toBe(segment);
+  });
+
+  it("names a segment by its place", () => {
+    expect(segmentNumber("0000000200000001000000FE", 16n * 1024n ** 2n)).toBe(0x1_fe00_0000n / (16n * 1024n ** 2n));
+    expect(segmentNumber("000000010000000100000003", 1024n ** 3n)).toBe(7n);
+    expect(segmentNumber("00000002.history", 1024n ** 3n)).toBeUndefined();
   });
 });
 

@@ -31,7 +31,7 @@ class AnsweringPrimary {
   }
 
   async commitsWait(): Promise<boolean> {
-    const seen = await this.server.observe(undefined, 0);
+    const seen = await this.server.observe({ cannotGoOn: undefined, cancelledWaits: 0, removedWal: undefined });
     expect(seen.kind).toBe("primary");
     return (seen as PrimaryServer).commitsWait;
   }

@@ -66,6 +66,7 @@ function faultOf(peers: number): fc.Arbitrary<string> {
     },
     { weight: 10, arbitrary: fc.constant("heal") },
     { weight: 3, arbitrary: one("cut-record") },
+    { weight: 4, arbitrary: one("drop-wal") },
     { weight: 2, arbitrary: one("pause-replay") },
     { weight: 3, arbitrary: one("resume-replay") },
     { weight: 1, arbitrary: one("rebuild") },
@@ -99,7 +100,7 @@ function faultOf(peers: number): fc.Arbitrary<string> {
     { weight: 2, arbitrary: one("crash-in-promotion") },
     { weight: 1, arbitrary: one("break-job") },
     { weight: 1, arbitrary: one("reap") },
-    { weight: 3, arbitrary: one("snapshot") },
+    { weight: 4, arbitrary: one("snapshot") },
     { weight: 1, arbitrary: one("fill-disk") },
   );
 }

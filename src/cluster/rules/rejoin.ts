@@ -1,7 +1,8 @@
 // R1: a peer whose WAL has forked comes back. Stop receiving; raise the version; make a new incarnation durable and published; keep the fork; roll back, rewind or copy
-// (rejoin-way.ts). And the copy of a peer that has no data.
+// (rejoin-way.ts). So does one that was away for too long, by a copy. And the copy of a peer that has no data.
 
 import { canFollow, containsPoint, formatPoint, type Lineage, type Wal, type WalPoint } from "../../base/lineage.ts";
+import { formatLsn } from "../../base/lsn.ts";
 import type { PeerId } from "../../base/peer-id.ts";
 import type { PostgresAction, Rejoining } from "../decision.ts";
 import { NEUTRAL } from "../desired-postgres.ts";
@@ -92,7 +93,7 @@ export function goesByFork(scene: Scene): boolean {
   const source = sourceOf(scene);
   if (obs.rebuildRequested === undefined || source === undefined) return false;
   const forked =
-    server.kind === "standby" ? hasForked({ ...scene, server }, source) : memory.rejoining?.forked === true;
+    server.kind === "standby" ? hasForked({ ...scene, server }, source) : memory.rejoining?.why === "forked";
   return leavesRoomForLess(obs.rebuildRequested, { primary: state.primary.id, forked });
 }
 
@@ -104,11 +105,28 @@ export function hasForked(scene: StandbyScene, source: Source): boolean {
   return source.standing ? !containsPoint(source.standing, point) : !canFollow(source.lineage, point);
 }
 
-/** undefined: has not forked, or may not be known yet. */
-export function rejoinIfForked(scene: StandbyScene): Step | undefined {
+/**
+ * R1.9: whether the primary, from which all that is here came, has removed the WAL that comes next. Others may have kept less than it. Never of the sync: what
+ * is here is then the shard's only other copy.
+ */
+function isLeftBehind({ server, state, role }: StandbyScene, source: Source): boolean {
+  return (
+    server.walGoneAt === state.primary.id &&
+    source.peer.id === state.primary.id &&
+    server.caughtUpLocally &&
+    role !== "sync"
+  );
+}
+
+/** undefined: this peer can follow, or whether it can may not be known yet. */
+export function rejoinIfLost(scene: StandbyScene): Step | undefined {
   const source = sourceOf(scene);
-  if (!source || !hasForked(scene, source)) return undefined;
-  const because = `this peer's WAL (timeline ${scene.server.wal.timeline}) has forked from that of ${source.peer.id} (timeline ${source.lineage.timeline})`;
+  if (!source) return undefined;
+  const forked = hasForked(scene, source);
+  if (!forked && !isLeftBehind(scene, source)) return undefined;
+  const because = forked
+    ? `this peer's WAL (timeline ${scene.server.wal.timeline}) has forked from that of ${source.peer.id} (timeline ${source.lineage.timeline})`
+    : `${source.peer.id} no longer has the WAL that comes after ${formatLsn(scene.server.wal.end)}, where this peer's ends`;
   const refusal = refused(scene, source);
   if (refusal) return { rule: "R1", because, settings: NEUTRAL, ...refusal };
   const { obs, server } = scene;
@@ -130,9 +148,9 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
       lookAgainAfterMs: SOON_MS,
     };
   }
-  const raising = raiseFirst(scene, because, { from: source.peer.id, forked: true });
+  const raising = raiseFirst(scene, because, { from: source.peer.id, why: forked ? "forked" : "wal-gone" });
   if (raising) return raising;
-  return leaveFork(scene, because);
+  return leaveData(scene, because);
 }
 
 /**
@@ -142,10 +160,10 @@ export function rejoinIfForked(scene: StandbyScene): Step | undefined {
 export function raiseFirst(
   scene: Scene,
   because: string,
-  { from, forked }: Pick<Rejoining, "from" | "forked">,
+  { from, why }: Pick<Rejoining, "from" | "why">,
 ): Step | undefined {
   const { memory, obs, version } = scene;
-  const current = memory.rejoining?.from === from ? memory.rejoining : undefined;
+  const current = memory.rejoining?.from === from && memory.rejoining.why === why ? memory.rejoining : undefined;
   if (current?.raised) return undefined;
   const { lastWrite } = obs.store;
   const outcome = current?.token !== undefined && lastWrite?.token === current.token ? lastWrite.outcome : undefined;
@@ -169,7 +187,7 @@ export function raiseFirst(
     raised: false,
     incarnation: current?.incarnation ?? obs.nonce,
     fork: forkOf(scene),
-    forked,
+    why,
     touched: undefined,
   };
   return { ...step, rule: "R1", memory: { ...step.memory, rejoining } };
@@ -220,14 +238,15 @@ function refused(scene: StandbyScene, source: Source): Pick<Step, "waitingOn" | 
   return undefined;
 }
 
-/** The version is raised, and it has still forked: from here on its data is left. */
-function leaveFork(scene: StandbyScene, because: string): Step {
+/** The version is raised, and it still can't follow: from here on its data is left. */
+function leaveData(scene: StandbyScene, because: string): Step {
   const { memory, obs } = scene;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
   const mark = markOf(obs.postgres.data);
   const base = { rule: "R1", because, settings: NEUTRAL, lookAgainAfterMs: SOON_MS } as const;
-  if (!obs.postgres.forks.includes(rejoining.fork) && obs.postgres.forks.length >= obs.policy.forksKeptMax)
-    return { ...base, ...noRoom(obs.postgres.forks.length) };
+  const { forks } = obs.postgres;
+  if (rejoining.why === "forked" && !forks.includes(rejoining.fork) && forks.length >= obs.policy.forksKeptMax)
+    return { ...base, ...noRoom(forks.length) };
   if (mark?.incarnation !== rejoining.incarnation)
     return attempt(obs, { ...base, ...renewIncarnation(scene, rejoining) });
   if (obs.store.announced?.incarnation !== rejoining.incarnation)
@@ -252,7 +271,10 @@ export function continueRejoining(scene: Scene): Step | undefined {
   const mark = markOf(data);
   if (!rejoining || (mark?.incarnation !== rejoining.incarnation && rejoining.touched?.by !== "copy")) return undefined;
   if (obs.store.announced?.incarnation !== rejoining.incarnation && !rejoining.touched) return undefined;
-  const because = `its fork is left, to go back to ${rejoining.from}`;
+  const leftBehind = rejoining.why === "wal-gone";
+  const because = leftBehind
+    ? `${rejoining.from} no longer has the WAL that comes next here`
+    : `its fork is left, to go back to ${rejoining.from}`;
   const base = { rule: "R1", because, lookAgainAfterMs: SOON_MS } as const;
   const { touched } = rejoining;
   const failed = touched && failure?.action === touched.by && failure.at >= touched.at ? failure : undefined;
@@ -261,7 +283,7 @@ export function continueRejoining(scene: Scene): Step | undefined {
   if (touched && (!failed || touched.by === "roll-back") && mark && !mark.incomplete && mark.source === rejoining.from)
     return {
       ...base,
-      because: `its fork is left behind, by ${touched.by}`,
+      because: leftBehind ? `it has copied ${rejoining.from}` : `its fork is left behind, by ${touched.by}`,
       memory: { rejoining: undefined },
       lookAgainAfterMs: 1,
     };
@@ -281,9 +303,10 @@ export function continueRejoining(scene: Scene): Step | undefined {
       memory: { rejoining: touched && mark?.incomplete ? { ...rejoining, from: source.peer.id } : undefined },
       lookAgainAfterMs: 1,
     };
-  if (!obs.postgres.forks.includes(rejoining.fork))
+  if (!leftBehind && !obs.postgres.forks.includes(rejoining.fork))
     return attempt(obs, { ...base, action: { kind: "keep-fork", name: rejoining.fork } });
-  const by = nextWay(touched?.by, { canRollBack: obs.postgres.canRollBack, incomplete: mark?.incomplete ?? true });
+  const { canRollBack } = obs.postgres;
+  const by = leftBehind ? "copy" : nextWay(touched?.by, { canRollBack, incomplete: mark?.incomplete ?? true });
   const why = touched ? `${because}; ${touched.by} did not do: ${failed?.message ?? "it was cut short"}` : because;
   const tried: Rejoining = { ...rejoining, touched: { by, at: obs.now } };
   if (by === "copy") return copyStep(scene, source.peer, why, tried);

@@ -29,7 +29,7 @@ import {
   noRoom,
   raiseFirst,
   rebuildSource,
-  rejoinIfForked,
+  rejoinIfLost,
   renewIncarnation,
   restore,
   sourceOf,
@@ -201,8 +201,8 @@ function follow(scene: StandbyScene): Step {
     const taking = takeOver(scene);
     if (taking) return taking;
   }
-  const forked = rejoinIfForked(scene);
-  if (forked) return forked;
+  const rejoining = rejoinIfLost(scene);
+  if (rejoining) return rejoining;
   const upstream = chooseUpstream(scene);
   const leaving = leavesGonePrimary(scene, upstream) ?? leavePartialRecord(scene);
   if (leaving) return leaving;
@@ -252,7 +252,10 @@ function hindrance({ state }: Scene): Pick<Step, "operator"> {
 
 function waitOfFollower(scene: StandbyScene, upstream: PeerEntry): Pick<Step, "waitingOn" | "operator"> {
   const { role, server, state, obs } = scene;
-  const { receiver } = server;
+  const { receiver, walGoneAt } = server;
+  // At each attempt it streams for a moment.
+  if (walGoneAt === upstream.id)
+    return { waitingOn: `WAL that ${upstream.id} no longer has`, operator: rebuildWay(scene) };
   if (receiver.kind === "streaming" && receiver.silentMs >= obs.policy.suspectMs)
     return { waitingOn: `a word from ${upstream.id}, which is silent` };
   if (receiver.kind !== "streaming" && server.replayPaused)
@@ -403,7 +406,7 @@ function rebuild(scene: Scene, source: PeerEntry): Step {
   // What such a server receives, or has reported a moment ago, can't be seen.
   if ((server.kind === "starting" || server.kind === "unresponsive") && !memory.rejoining?.raised)
     return attempt(obs, { ...base, action: { kind: "stop", mode: "immediate" } });
-  const raising = raiseFirst(scene, because, { from: source.id, forked: false });
+  const raising = raiseFirst(scene, because, { from: source.id, why: "asked" });
   if (raising) return raising;
   const rejoining = memory.rejoining as NonNullable<typeof memory.rejoining>;
   const mark = markOf(data);

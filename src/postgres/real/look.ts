@@ -17,6 +17,7 @@ export interface Look {
   readonly caughtUpLocally: boolean;
   readonly replayPaused: boolean;
   readonly partialRecord: boolean;
+  readonly segmentBytes: bigint;
   readonly checkpointerIdle: boolean;
   readonly settings: PostgresSettings;
   readonly receiver: Receiver;
@@ -201,6 +202,7 @@ function common(answer: Answer) {
   const applied = parseApplied(answer.applied);
   return {
     version: answer.version,
+    segmentBytes: BigInt(answer.segment_bytes),
     systemIdentifier: answer.system,
     // Both of its waits come after it has taken in its configuration; the second one is the pause inside the spread checkpoint that follows a promotion.
     checkpointerIdle: answer.checkpointer === "CheckpointerMain" || answer.checkpointer === "CheckpointWriteDelay",

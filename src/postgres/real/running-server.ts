@@ -3,13 +3,19 @@
 import { explainError } from "../../base/errors.ts";
 import type { WalPoint } from "../../base/lineage.ts";
 import type { Lsn } from "../../base/lsn.ts";
+import type { PeerId } from "../../base/peer-id.ts";
 import type { Ms } from "../../base/units.ts";
 import type { PostgresSettings, ServerObservation, Walsender } from "../../cluster/observation.ts";
+import { segmentNumber } from "../wal-segments.ts";
 import type { Context } from "./context.ts";
 import { errorCode } from "./durable.ts";
 import { KeptSession } from "./kept-session.ts";
 import { type Look, lookAtServer } from "./look.ts";
+import type { RemovedWal, ServerLog } from "./server-log.ts";
 import { CANNOT_CONNECT_NOW, type SqlSession, TOO_MANY_CONNECTIONS } from "./sql.ts";
+
+/** What the server's log says of it. */
+type LogWords = Pick<ServerLog, "cannotGoOn" | "cancelledWaits" | "removedWal">;
 
 type Kind = "starting" | "unresponsive" | "primary" | "standby";
 
@@ -29,6 +35,8 @@ export class RunningServer {
   #reports: ReadonlyMap<number, { readonly report: string; readonly at: Ms }> = new Map();
   /** Waits for standbys that were cancelled: so many had been told of before the last look that was answered, and where the WAL ended then. */
   #cancelled: { readonly counted: number; readonly upTo: WalPoint | undefined } = { counted: 0, upTo: undefined };
+  /** From whom it receives, or did last, and how often it had been told of removed WAL before. */
+  #upstream: { readonly id: PeerId; readonly toldBefore: number } | undefined;
   #marker: { readonly token: string; readonly lsn: Lsn } | undefined;
 
   constructor(context: Context, { pid, since }: { pid: number; since: Ms }) {
@@ -81,20 +89,21 @@ export class RunningServer {
     this.#walsender.end();
   }
 
-  /** Asks, on a connection that is not much older than that. `cannotGoOn`, `cancelledWaits`: what the log says. */
-  async observe(cannotGoOn: string | undefined, cancelledWaits: number): Promise<ServerObservation> {
+  /** Asks, on a connection that is not much older than what the log says. */
+  async observe({ cannotGoOn, cancelledWaits, removedWal }: LogWords): Promise<ServerObservation> {
     try {
       const look = await this.#ask();
       this.#look = look;
       this.#noteCancelled(look, cancelledWaits);
+      this.#noteUpstream(look, removedWal);
       this.#lookIsOld = false;
       this.#become(look.primary ? "primary" : "standby");
-      return this.#describe(look, cannotGoOn);
+      return this.#describe(look, { cannotGoOn, removedWal });
     } catch (error) {
       // Every slot taken is proof of life. Positions are not known by it: a standby's of before must not count.
       this.#lookIsOld = true;
       if (errorCode(error) === TOO_MANY_CONNECTIONS && this.#look)
-        return this.#describe({ ...this.#look, caughtUpLocally: false }, cannotGoOn);
+        return this.#describe({ ...this.#look, caughtUpLocally: false }, { cannotGoOn, removedWal });
       if (this.#isStarting(error)) {
         this.#become("starting");
         return { kind: "starting", since: this.#since };
@@ -109,6 +118,20 @@ export class RunningServer {
     if (counted === this.#cancelled.counted) return;
     // On a standby nothing waits: somebody said so who only pretends.
     this.#cancelled = { counted, upTo: primary ? { timeline, lsn: end } : this.#cancelled.upTo };
+  }
+
+  /** While it receives from nobody, what the last one said stands. */
+  #noteUpstream({ settings: { upstream } }: Look, removedWal: RemovedWal | undefined): void {
+    if (upstream === null || upstream.id === this.#upstream?.id) return;
+    this.#upstream = { id: upstream.id, toldBefore: removedWal?.told ?? 0 };
+  }
+
+  /** Told by one upstream, of the segment that comes next here. Once may be the last word of the upstream before. */
+  #walGoneAt({ wal, segmentBytes }: Look, removedWal: RemovedWal | undefined): PeerId | undefined {
+    if (removedWal === undefined || this.#upstream === undefined) return undefined;
+    if (removedWal.told - this.#upstream.toldBefore < 2) return undefined;
+    const isNext = segmentNumber(removedWal.segment, segmentBytes) === wal.end / segmentBytes;
+    return isNext ? this.#upstream.id : undefined;
   }
 
   async #ask(): Promise<Look> {
@@ -155,7 +178,7 @@ export class RunningServer {
     this.#kind = kind;
   }
 
-  #describe(look: Look, cannotGoOn: string | undefined): ServerObservation {
+  #describe(look: Look, { cannotGoOn, removedWal }: Omit<LogWords, "cancelledWaits">): ServerObservation {
     const since = this.#since;
     const { wal, settings, walsenders, clientSessions } = look;
     if (!look.primary) {
@@ -170,6 +193,7 @@ export class RunningServer {
         replayPaused,
         partialRecord,
         settings,
+        walGoneAt: this.#walGoneAt(look, removedWal),
         receiver,
         walsenders,
         clientSessions,

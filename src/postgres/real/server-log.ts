@@ -55,6 +55,18 @@ export function isCancelledWait({ severity, message }: ServerMessage): boolean {
   return severity === "WARNING" && /^canceling (the )?wait for synchronous replication/.test(message);
 }
 
+/** Which segment the upstream has removed, as the receiver says each time it asks for it; undefined: it says something else. */
+export function removedSegment({ backend, message }: ServerMessage): string | undefined {
+  if (backend !== "walreceiver") return undefined;
+  return /requested WAL segment ([0-9A-F]{24}) has already been removed/.exec(message)?.[1];
+}
+
+/** The segment that was asked for last and is gone, and how often it was said of any since the server started. */
+export interface RemovedWal {
+  readonly segment: string;
+  readonly told: number;
+}
+
 export class ServerLog {
   readonly #path: string;
   readonly #log: Log;
@@ -66,6 +78,7 @@ export class ServerLog {
   #recent: string[] = [];
   #cannotGoOn: string | undefined;
   #cancelledWaits = 0;
+  #removedWal: RemovedWal | undefined;
   #reading: Promise<void> = Promise.resolve();
 
   constructor(path: string, { log, clock }: { log: Log; clock: Clock }) {
@@ -82,11 +95,16 @@ export class ServerLog {
     return this.#cancelledWaits;
   }
 
+  get removedWal(): RemovedWal | undefined {
+    return this.#removedWal;
+  }
+
   /** A new server starts: what was said before is not of it. */
   async begin(): Promise<void> {
     await this.read();
     this.#cannotGoOn = undefined;
     this.#cancelledWaits = 0;
+    this.#removedWal = undefined;
     this.#recent = [];
   }
 
@@ -138,6 +156,8 @@ export class ServerLog {
         });
       return;
     }
+    const segment = removedSegment(message);
+    if (segment !== undefined) this.#removedWal = { segment, told: (this.#removedWal?.told ?? 0) + 1 };
     const reason = reasonNotToGoOn(message);
     if (reason !== undefined) {
       this.#cannotGoOn ??= reason;

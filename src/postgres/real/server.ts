@@ -341,8 +341,7 @@ class RealPostgres implements PostgresServer {
     }
     const running = this.#running;
     await this.#serverLog.read();
-    const { cannotGoOn, cancelledWaits } = this.#serverLog;
-    const seen = await running.observe(cannotGoOn, cancelledWaits);
+    const seen = await running.observe(this.#serverLog);
     // It may have ended while it was asked.
     if (this.#postmaster.process.kind === "stopped") return this.#postmaster.process;
     return seen;
