@@ -106,6 +106,7 @@ describe("conflicts", () => {
     const { status, err } = await shard.adm("freeze", "-r", "x");
     expect(status).toBe(1);
     expect(err).toContain("the shard changed meanwhile: T1, the primary is gone (generation 3, now 4)");
+    expect(err).toContain("(ADMIN_STATE_CHANGED)");
     expect(shard.current().json).not.toHaveProperty("freeze");
   });
 
@@ -118,9 +119,37 @@ describe("conflicts", () => {
     expect(await shard.adm("freeze", "-r", "x")).toMatchObject({ status: 0, out: "Frozen." });
     expect(shard.current().version).toBe(3);
   });
+
+  it("gives up where somebody else is faster each time, and says who knows", async () => {
+    const shard = await new ShardFixture().prepare();
+    shard.onWrite = () => {
+      const { version } = shard.current();
+      return shard.put(
+        document({ rule: "FENCE", reason: "again", written: { by: "x", version: version + 1 } }),
+        version,
+      );
+    };
+    const { status, err } = await shard.adm("freeze", "-r", "x");
+    expect(status).toBe(1);
+    expect(err).toContain("somebody else wrote the document each of 5 times");
+    expect(err).toContain("manatee-adm history -v for who writes, then try again. (ADMIN_WRITE_CONFLICT)");
+    expect(shard.current()).toMatchObject({ version: 6, json: { rule: "FENCE" } });
+    expect(shard.current().json).not.toHaveProperty("freeze");
+  });
+
+  it("says what the store answers where it refuses the write itself", async () => {
+    const shard = await new ShardFixture().prepare();
+    await shard.remove("/manatee/1/history/3-0000000000", "/manatee/1/history");
+    const { status, err } = await shard.adm("freeze", "-r", "x");
+    expect(status).toBe(1);
+    expect(err).toContain("the store refuses the write: no-parent");
+    expect(err).toContain("(ADMIN_WRITE_REFUSED)");
+    expect(shard.current().version).toBe(1);
+  });
 });
 
 describe("promote (T3)", () => {
+  const REFUSED = "ADMIN_PROMOTE_REFUSED";
   const switched = document({
     generation: 4,
     primary: peer("b"),
@@ -172,20 +201,22 @@ describe("promote (T3)", () => {
     const { status, err } = await shard.adm("promote", "-n", "bbbbbbbb", "-r", "sync", "-y");
     expect(status).toBe(1);
     expect(err).toContain('the request was taken away, and "bbbbbbbb" is still sync: the sync lags too far');
+    expect(err).toContain("(ADMIN_NOT_REACHED)");
   });
 
   it.each([
-    [["-n", "bbbbbbbb", "-r", "sync"], { freeze: { date: "x", reason: "y" } }, "the shard is frozen"],
-    [["-n", "bbbbbbbb", "-r", "sync"], { oneNodeWriteMode: true }, "one-node-write mode"],
-    [["-n", "bbbbbbbb", "-r", "async", "-i", "0"], {}, 'peer "bbbbbbbb" is sync, not async'],
-    [["-n", "cccccccc", "-r", "async", "-i", "1"], {}, 'peer "cccccccc" is async 0, not async 1'],
-    [["-n", "aaaaaaaa", "-r", "sync"], {}, 'peer "aaaaaaaa" is primary, not sync'],
-    [["-n", "bbbbbbbc", "-r", "sync"], {}, "no peer of the shard is bbbbbbbc"],
-  ])("refuses %j on %j", async (args, change, message) => {
+    [["-n", "bbbbbbbb", "-r", "sync"], { freeze: { date: "x", reason: "y" } }, REFUSED, "the shard is frozen"],
+    [["-n", "bbbbbbbb", "-r", "sync"], { oneNodeWriteMode: true }, REFUSED, "one-node-write mode"],
+    [["-n", "bbbbbbbb", "-r", "async", "-i", "0"], {}, REFUSED, 'peer "bbbbbbbb" is sync, not async'],
+    [["-n", "cccccccc", "-r", "async", "-i", "1"], {}, REFUSED, 'peer "cccccccc" is async 0, not async 1'],
+    [["-n", "aaaaaaaa", "-r", "sync"], {}, REFUSED, 'peer "aaaaaaaa" is primary, not sync'],
+    [["-n", "bbbbbbbc", "-r", "sync"], {}, "ADMIN_UNKNOWN_PEER", "no peer of the shard is bbbbbbbc"],
+  ])("refuses %j on %j", async (args, change, code, message) => {
     const shard = await new ShardFixture().prepare([document(change)]);
     const { status, err } = await shard.adm("promote", "-y", ...args);
     expect(status).toBe(1);
     expect(err).toContain(message);
+    expect(err).toContain(`(${code})`);
     expect(shard.current().version).toBe(1);
   });
 
@@ -226,6 +257,7 @@ describe("reap", () => {
     const { status, err } = await shard.adm("reap", "-n", "cccccccc");
     expect(status).toBe(1);
     expect(err).toContain('peer "cccccccc" is async, not deposed');
+    expect(err).toContain("(ADMIN_NOT_DEPOSED)");
   });
 });
 
@@ -311,6 +343,7 @@ describe("rebuild (R1)", () => {
     const { status, err } = await shard.adm("rebuild", "-c", "/etc/x.json", "-y");
     expect(status).toBe(1);
     expect(err).toContain(`is the ${role}: what it holds may be the only copy`);
+    expect(err).toContain("(ADMIN_REBUILD_REFUSED)");
     expect(shard.files.has("/data.manatee/rebuild.json")).toBe(false);
   });
 });

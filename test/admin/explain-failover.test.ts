@@ -92,7 +92,7 @@ describe("explain-failover", () => {
     const shard = await shardAfterTakeover();
     const { status, err } = await shard.adm("explain-failover", "3");
     expect(err).toContain("generation 3 did not begin with another primary");
-    expect(err).toContain("Generations that did: 4.");
+    expect(err).toContain("Generations that did: 4. (ADMIN_NO_FAILOVER)");
     expect(status).toBe(1);
     expect((await shard.adm("explain-failover", "last")).status).toBe(2);
     expect((await (await new ShardFixture().prepare()).adm("explain-failover")).err).toContain(

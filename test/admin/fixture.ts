@@ -219,6 +219,8 @@ export class ShardFixture {
   onAsk: (() => Promise<void> | void) | undefined;
   /** Called before each answer of the operator's. */
   onQuestion: (() => Promise<void> | void) | undefined;
+  /** Called before each write of the tool's to the document: somebody else may be faster. */
+  onWrite: (() => Promise<void>) | undefined;
   readonly questions: string[] = [];
   readonly #sessions: Session[] = [];
 
@@ -265,6 +267,11 @@ export class ShardFixture {
       { kind: "set", path: `${SHARD_PATH}/state`, data, version: version ?? 0 },
       { kind: "create", path: `${SHARD_PATH}/history/${generation}-`, data, sequential: true },
     ]);
+  }
+
+  /** Nodes without children, in that order. */
+  async remove(...paths: readonly string[]): Promise<void> {
+    await this.#write(paths.map((path) => ({ kind: "delete", path })));
   }
 
   readonly #backupsOf = (peer: PeerAddress) => {
@@ -442,7 +449,16 @@ export class ShardFixture {
         }),
       clones: () => Promise.resolve(this.clones),
       backups: () => Promise.resolve(this.backups),
-      shardStore: (session, path) => shardStore({ session, path, clock: realClock, log: quiet }),
+      shardStore: (session, path) => {
+        const shard = shardStore({ session, path, clock: realClock, log: quiet });
+        const writeState = shard.writeState.bind(shard);
+        return Object.assign(shard, {
+          writeState: async (change: Parameters<typeof writeState>[0]) => {
+            await this.onWrite?.();
+            return writeState(change);
+          },
+        });
+      },
     };
   }
 }

@@ -100,6 +100,7 @@ describe("takeover --accept-loss (O2)", () => {
     const { status, err } = await shard.adm("takeover", "--accept-loss", "-y");
     expect(status).toBe(1);
     expect(err).toContain('primary "aaaaaaaa" and sync "bbbbbbbb" still run');
+    expect(err).toContain("(ADMIN_TAKEOVER_REFUSED)");
     expect(shard.current().version).toBe(1);
   });
 
@@ -110,6 +111,7 @@ describe("takeover --accept-loss (O2)", () => {
     const { status, err } = await shard.adm("takeover", "--accept-loss", "-y");
     expect(status).toBe(1);
     expect(err).toContain("no reachable peer says that it holds this shard's data");
+    expect(err).toContain("(ADMIN_TAKEOVER_REFUSED)");
   });
 
   it("goes not without --accept-loss, nor unasked", async () => {
@@ -184,6 +186,7 @@ describe("state restore (B1)", () => {
     const { status, err } = await shard.adm("state", "restore", "-n", "aaaaaaaa", "-y");
     expect(status).toBe(1);
     expect(err).toContain("there is a state document, of generation 3, and it can be read");
+    expect(err).toContain("(ADMIN_RESTORE_REFUSED)");
   });
 
   it("replaces a document that is older than one that a peer has seen", async () => {
@@ -199,6 +202,31 @@ describe("state restore (B1)", () => {
   it("needs to be told which, where nobody can be asked", async () => {
     const shard = await new ShardFixture({ a: kept("a", 7, 21) }).prepare([], ["a"]);
     expect(await shard.adm("state", "restore", "-y")).toMatchObject({ status: 2 });
-    expect(await shard.adm("state", "restore", "-n", "bbbbbbbb", "-y")).toMatchObject({ status: 1 });
+    const { status, err } = await shard.adm("state", "restore", "-n", "bbbbbbbb", "-y");
+    expect(status).toBe(1);
+    expect(err).toContain("bbbbbbbb has no document that can be read");
+    expect(err).toContain("(ADMIN_NO_DOCUMENT)");
+  });
+
+  it("writes no document that breaks a rule, whoever kept it", async () => {
+    const twice = { ...peer("c"), pgUrl: peer("b").pgUrl };
+    const json = JSON.stringify(document({ async: [twice], written: { by: "x", version: 21 } }));
+    const a = report("a", null, { generation: null, version: null, lastDocument: { version: 21, json } });
+    const shard = await new ShardFixture({ a }).prepare([], ["a"]);
+    const { status, err } = await shard.adm("state", "restore", "-n", "aaaaaaaa", "-y");
+    expect(status).toBe(1);
+    expect(err).toContain(`the document would break a rule: several peers have the pgUrl ${peer("b").pgUrl}`);
+    expect(err).toContain("(ADMIN_CHANGE_REFUSED)");
+    expect(shard.store.peek("/manatee/1/state")).toBeUndefined();
+  });
+
+  it("writes nothing over a document that came meanwhile", async () => {
+    const shard = await new ShardFixture({ a: kept("a", 7, 21) }).prepare([], ["a"]);
+    shard.onWrite = () => shard.put(document({ generation: 9 }), undefined);
+    const { status, err } = await shard.adm("state", "restore", "-n", "aaaaaaaa", "-y");
+    expect(status).toBe(1);
+    expect(err).toContain("the store refuses the write: node-exists");
+    expect(err).toContain("(ADMIN_WRITE_CONFLICT)");
+    expect(shard.current()).toMatchObject({ version: 1, json: { generation: 9 } });
   });
 });

@@ -296,6 +296,7 @@ describe("rebuild --dry-run", () => {
 });
 
 describe("rebuild --from", () => {
+  const UNFIT = "ADMIN_REBUILD_SOURCE";
   const config = JSON.stringify({
     ip: peer("d").ip,
     zoneId: peer("d").zoneId,
@@ -326,28 +327,30 @@ describe("rebuild --from", () => {
   });
 
   it.each([
-    ["is unknown", "zzzzzzzz", {}, "no peer of the shard is zzzzzzzz"],
-    ["is itself", "dddddddd", {}, "it is the peer that is to be rebuilt"],
-    ["is deposed", "eeeeeeee", {}, "it is deposed"],
-    ["can't be reached", "cccccccc", { c: undefined }, "its sitter is silent"],
+    ["is unknown", "zzzzzzzz", {}, "ADMIN_UNKNOWN_PEER", "no peer of the shard is zzzzzzzz"],
+    ["is itself", "dddddddd", {}, UNFIT, "it is the peer that is to be rebuilt"],
+    ["is deposed", "eeeeeeee", {}, UNFIT, "it is deposed"],
+    ["can't be reached", "cccccccc", { c: undefined }, UNFIT, "its sitter is silent"],
     [
       "has no PostgreSQL",
       "cccccccc",
       { c: report("c", "async", { postgres: { state: "stopped" } }) },
+      UNFIT,
       "its PostgreSQL is stopped",
     ],
     [
       "is on another timeline",
       "cccccccc",
       { c: report("c", "async", { postgres: { timeline: 1 } }) },
+      UNFIT,
       "is on timeline 1, and the shard on 2",
     ],
-  ])("refuses a peer that %s, with the way out", async (_, name, change, message) => {
+  ])("refuses a peer that %s, with the way out", async (_, name, change, code, message) => {
     const shard = await shardWith(change);
     const { status, err } = await shard.adm("rebuild", "-c", "/etc/d.json", "-y", "--from", name);
     expect(status).toBe(1);
     expect(err).toContain(message);
-    expect(err.split("\n").length).toBeGreaterThan(1);
+    expect(err).toContain(`(${code})`);
     expect(shard.files.has("/data.manatee/rebuild.json")).toBe(false);
   });
 });
