@@ -2,11 +2,20 @@
 
 import { execFileSync, spawn } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { PostgresSettings } from "../../src/cluster/observation.ts";
-import { eventually, postmasterPid, PostgresBench, startPrimary, type TestPeer } from "../support/postgres.ts";
+import { withConnection } from "../../src/postgres/real/sql.ts";
+import { realTimers } from "../../src/world/real/clock.ts";
+import {
+  eventually,
+  postmasterPid,
+  PostgresBench,
+  socketFolder,
+  startPrimary,
+  type TestPeer,
+} from "../support/postgres.ts";
 
 const OPEN: PostgresSettings = { syncNames: [], gate: "open", upstream: null };
 
@@ -117,6 +126,24 @@ describe("a server", () => {
     await a.primary();
   });
 
+  it("is found by a sitter that can't read the data directory any more, and goes on (I5)", async () => {
+    const pid = await postmasterPid(a);
+    await chmod(a.config.dataDir, 0);
+    try {
+      const later = a.reopen();
+      expect(await later.observe()).toMatchObject({
+        // Its new backends can't read the data either.
+        server: { kind: "unresponsive" },
+        data: { kind: "unusable", code: "PG_DATA_UNREADABLE" },
+      });
+      await later.postgres.close("leave");
+    } finally {
+      await chmod(a.config.dataDir, 0o700);
+    }
+    expect(await postmasterPid(a)).toBe(pid);
+    await a.primary();
+  });
+
   it("whose backend is frozen is stopped within its limit", async () => {
     const client = await a.connect();
     const { pid } = (await client.query("select pg_backend_pid() as pid")).rows[0] as { pid: number };
@@ -209,12 +236,66 @@ describe("a server", () => {
     await expect(
       broken.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined }),
     ).rejects.toMatchObject({ code: "PG_START_FAILED", message: expect.stringContaining("nonsense") as string });
+    await expect(a.apply(OPEN)).rejects.toMatchObject({ code: "PG_NOT_RUNNING" });
     const failure = (await broken.observe()).failure;
     expect(failure).toMatchObject({ action: "start", count: 1 });
     const taken = bench.withConfig(a, { host: "203.0.113.1" });
     await expect(
       taken.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined }),
     ).rejects.toMatchObject({ code: "PG_START_FAILED", message: expect.stringContaining("203.0.113.1") as string });
+  });
+
+  it("does not start where others could come in by its socket, or the socket's path is too long", async () => {
+    await a.perform({ kind: "stop", mode: "fast" });
+    const open = `${bench.folder}/open`;
+    await mkdir(open);
+    await chmod(open, 0o755);
+    for (const [socketDir, message] of [
+      [open, "others could come in as superuser"],
+      [`${bench.folder}/${"long".repeat(30)}`, "is longer than"],
+    ] as const) {
+      const elsewhere = bench.withConfig(a, { socketDir });
+      await expect(
+        elsewhere.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined }),
+      ).rejects.toMatchObject({ code: "PG_SOCKET_FOLDER", message: expect.stringContaining(message) as string });
+    }
+    expect(await processesOn(a)).toEqual([]);
+  });
+
+  it("counts as not stopped while somebody goes on starting processes on its data directory", async () => {
+    await a.perform({ kind: "stop", mode: "fast" });
+    const program = `${bench.folder}/postgres`;
+    await copyFile("/bin/sleep", program);
+    let goOn = true;
+    const begin = (): void => {
+      if (!goOn) return;
+      const child = spawn(program, ["60"], { cwd: a.config.dataDir, stdio: "ignore" });
+      child.once("exit", begin);
+      child.once("error", (error) => expect.fail(error.message));
+    };
+    for (let i = 0; i < 5; i++) begin();
+    const stopping = a.perform({ kind: "stop", mode: "immediate" }).finally(() => (goOn = false));
+    await expect(stopping).rejects.toMatchObject({
+      code: "PG_STOP_FAILED",
+      message: expect.stringMatching(/processes \d+.* did not end when killed$/) as string,
+    });
+    await a.perform({ kind: "stop", mode: "immediate" });
+    expect(await processesOn(a)).toEqual([]);
+  });
+
+  it("is asked no longer by a job that was cancelled", async () => {
+    const target = { host: socketFolder(a.config), port: a.config.port, user: "postgres", database: "postgres" };
+    const cancel = new AbortController();
+    const asking = withConnection(
+      target,
+      { limitMs: 60_000, timers: realTimers, signal: cancel.signal },
+      async ({ query }) => {
+        await query("select 1");
+        cancel.abort();
+        await query("select pg_sleep(60)");
+      },
+    );
+    await expect(asking).rejects.toMatchObject({ code: "PG_JOB_CANCELLED" });
   });
 
   it("starts with a distribution's configuration that names other folders", async () => {

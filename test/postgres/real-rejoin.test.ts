@@ -1,13 +1,14 @@
 // Copies, forks kept and rewinds on real servers (docs/protocol.md: R1, I5), and the ways in which they are cut short.
 
-import { chmod, cp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { connect, createServer, type Socket } from "node:net";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { findBinaries } from "../../src/postgres/real/binaries.ts";
 import { KeptForks } from "../../src/postgres/real/kept-forks.ts";
+import { placesOf } from "../../src/postgres/real/places.ts";
 import {
   eventually,
   follow,
@@ -64,6 +65,11 @@ describe("a former primary whose WAL has forked", () => {
     const kept = join(a.config.forksDir, "fork-1");
     expect((await readdir(kept)).sort()).toEqual((await readdir(a.config.dataDir)).sort());
     expect((await a.perform({ kind: "keep-fork", name: "fork-1" })).forks).toEqual(["fork-1"]);
+    // Where it left the shard's WAL is known once this peer has the shard's again.
+    await expect(new KeptForks({ config: a.config, storage: undefined }).content("fork-1")).rejects.toMatchObject({
+      code: "PG_FORK_UNREADABLE",
+      message: expect.stringContaining("which the data that this peer has now has not left") as string,
+    });
   });
 
   it("is not kept where the disk has no room for it", async () => {
@@ -107,6 +113,11 @@ describe("a former primary whose WAL has forked", () => {
       expect(Date.parse(commits[0]?.committedAt ?? "")).toBeGreaterThan(Date.now() - 600_000);
     } else context.skip("no pg_waldump in this installation");
     await expect(forks.content("fork-2")).rejects.toMatchObject({ code: "PG_FORK_UNKNOWN" });
+    const journal = placesOf(a.config).swapJournal;
+    await writeFile(journal, "{}");
+    await expect(forks.drop("fork-1")).rejects.toMatchObject({ code: "PG_FORK_IN_USE" });
+    await rm(journal);
+    expect(await forks.list()).toHaveLength(1);
     await forks.drop("fork-1");
     expect(await forks.list()).toEqual([]);
     expect(await readdir(a.config.forksDir)).toEqual([]);
@@ -255,6 +266,25 @@ describe("a copy", () => {
     await writeFile(file, password);
   });
 
+  it("of which a byte changed on its way is no copy, and counts as unfinished (I5)", async () => {
+    const marked = join(a.config.dataDir, "marked.txt");
+    await writeFile(marked, DAMAGE_HERE, { mode: 0o600 });
+    const relay = await damagingRelay(a.config.port);
+    try {
+      const from = { ...a.self, id: `127.0.0.1:${relay.port}:${relay.port}` };
+      await expect(b.perform({ kind: "copy", from, incarnation: "damaged" })).rejects.toMatchObject({
+        code: "PG_COPY_DAMAGED",
+        message: expect.stringContaining("marked.txt") as string,
+      });
+      expect(relay.damaged()).toBe(1);
+      expect((await b.observe()).data).toMatchObject({ kind: "unusable", code: "PG_DATA_INCOMPLETE" });
+    } finally {
+      relay.close();
+      await rm(marked);
+    }
+    await b.perform({ kind: "copy", from: a.self, incarnation: "whole" });
+  });
+
   it("of tablespaces elsewhere is refused", async () => {
     const folder = join(bench.folder, "space");
     const { mkdir } = await import("node:fs/promises");
@@ -284,6 +314,17 @@ describe("a copy", () => {
       "it has what the primary had",
       (seen) => streams(seen) && seen.server.kind === "standby" && seen.server.wal.end >= wal.end,
     );
+  });
+
+  it("is made where pg_rewind would do nothing, and say that all is well: on one and the same timeline", async (context) => {
+    const { rewind } = await findBinaries({ binDir: b.config.binDir, major: undefined });
+    if (rewind === undefined) return context.skip("no pg_rewind in this installation");
+    await b.perform({ kind: "copy", from: a.self, incarnation: "same" });
+    await expect(b.perform({ kind: "rewind", from: a.self })).rejects.toMatchObject({
+      code: "PG_REWIND_FAILED",
+      message: expect.stringContaining("pg_rewind does nothing between two servers on one timeline") as string,
+    });
+    expect((await b.observe()).data).toMatchObject({ kind: "present", mark: { incarnation: "same" } });
   });
 
   it("is not made while the server runs", async () => {
@@ -354,6 +395,62 @@ describe("a data directory", () => {
     expect((await a.observe()).data).toMatchObject({ kind: "present" });
   });
 
+  it("that is another user's, or can't be read, is unusable, and says why", async () => {
+    const elsewhere = bench.withConfig(a, { dataDir: "/usr" });
+    expect((await elsewhere.observe()).data).toMatchObject({
+      kind: "unusable",
+      code: "PG_DATA_OWNER",
+      message: `the data directory /usr belongs to user 0, and the sitter runs as ${process.geteuid?.()}`,
+    });
+    await chmod(a.config.dataDir, 0);
+    expect((await a.observe()).data).toMatchObject({ kind: "unusable", code: "PG_DATA_UNREADABLE" });
+    await chmod(a.config.dataDir, 0o700);
+    expect((await a.observe()).data).toMatchObject({ kind: "present" });
+  });
+
+  it("whose mark is mangled is unusable; one that has lost it takes nothing new down", async () => {
+    const mark = join(a.config.dataDir, "manatee.json");
+    const content = await readFile(mark, "utf8");
+    await writeFile(mark, content.slice(1));
+    expect((await a.observe()).data).toMatchObject({ kind: "unusable", code: "PG_MARK_MALFORMED" });
+    await rm(mark);
+    await expect(a.perform({ kind: "mark-claim", version: 7 })).rejects.toMatchObject({ code: "PG_MARK_MISSING" });
+    await expect(readFile(mark)).rejects.toMatchObject({ code: "ENOENT" });
+    await writeFile(mark, content, { mode: 0o600 });
+    expect((await a.observe()).data).toMatchObject({ kind: "present", mark: { incarnation: "one" } });
+  });
+
+  it("in which nothing can be written fails what is to be kept there, with the system's reason", async () => {
+    await chmod(a.config.dataDir, 0o500);
+    await expect(a.perform({ kind: "mark-claim", version: 7 })).rejects.toMatchObject({ code: "EACCES" });
+    expect((await a.observe()).failure).toMatchObject({
+      action: "mark-claim",
+      code: "PG_UNEXPECTED",
+      message: expect.stringContaining("EACCES") as string,
+    });
+    await chmod(a.config.dataDir, 0o700);
+    await a.perform({ kind: "mark-claim", version: undefined });
+    expect((await a.observe()).failure).toBeUndefined();
+  });
+
+  it("is not made where PostgreSQL refuses the configuration, or its folder can't be", async () => {
+    const initdb = { kind: "initdb", incarnation: "x" } as const;
+    const named = await bench.peer("named", { superuser: "pg_root" });
+    await expect(named.perform(initdb)).rejects.toMatchObject({
+      code: "PG_INITDB_FAILED",
+      message: expect.stringContaining("pg_root") as string,
+    });
+    const role = await bench.peer("role", { replicationUser: "pg_peers" });
+    await expect(role.perform(initdb)).rejects.toMatchObject({
+      code: "PG_ROLE_FAILED",
+      message: expect.stringContaining("pg_peers") as string,
+    });
+    const closed = join(bench.folder, "closed");
+    await mkdir(closed, { mode: 0o500 });
+    const below = await bench.peer("below", { dataDir: join(closed, "data") });
+    await expect(below.perform(initdb)).rejects.toMatchObject({ code: "PG_FOLDER" });
+  });
+
   it("keeps what was marked: a claim, the last document", async () => {
     await a.perform({ kind: "mark-claim", version: 7 });
     await a.postgres.rememberDocument({ version: 8, json: '{"generation":1}' });
@@ -403,6 +500,9 @@ describe("a data directory", () => {
     await rm(a.config.replicationPasswordFile);
     expect((await a.observe()).data).toMatchObject({ kind: "present", mark: undefined });
     await a.perform({ kind: "adopt-data", incarnation: "adopted" });
+    await expect(a.perform({ kind: "adopt-data", incarnation: "twice" })).rejects.toMatchObject({
+      code: "PG_ADOPT_REFUSED",
+    });
     expect((await a.observe()).data).toMatchObject({ mark: { incarnation: "adopted" } });
     await a.perform({
       kind: "start",
@@ -415,3 +515,41 @@ describe("a data directory", () => {
     await startStandby(c, a);
   });
 });
+
+const DAMAGE_HERE = "one letter of this changes on its way";
+
+/** Passes everything on, and changes a letter of that text, which the source sends in one piece: it is a file of its own. */
+async function damagingRelay(to: number): Promise<{ port: number; damaged(): number; close(): void }> {
+  let damaged = 0;
+  const sockets = new Set<Socket>();
+  const relay = createServer((client) => {
+    const server = connect({ host: "127.0.0.1", port: to });
+    for (const socket of [client, server]) {
+      sockets.add(socket);
+      socket.on("error", () => undefined);
+    }
+    client.pipe(server);
+    client.on("close", () => server.destroy());
+    server.on("end", () => client.end());
+    let held = Buffer.alloc(0);
+    server.on("data", (chunk: Buffer) => {
+      held = Buffer.concat([held, chunk]);
+      const at = held.indexOf(DAMAGE_HERE);
+      if (at >= 0) {
+        held[at] = 0x58;
+        damaged++;
+      }
+      client.write(held);
+      held = Buffer.alloc(0);
+    });
+  });
+  await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (relay.address() as { port: number }).port,
+    damaged: () => damaged,
+    close: () => {
+      relay.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}

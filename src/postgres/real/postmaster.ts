@@ -209,11 +209,25 @@ export class Postmaster {
 
   /** By postmaster.pid, if that process is really the postmaster of this directory, and not one that got its number since. */
   async #postmasterPid(): Promise<number | undefined> {
-    const lines = (await readIfThere(join(this.#places.dataDir, "postmaster.pid")))?.split("\n");
-    const pid = Number(lines?.[0]);
+    let text: string | undefined;
+    try {
+      text = await readIfThere(join(this.#places.dataDir, "postmaster.pid"));
+    } catch {
+      // The folder is closed to us, or its disk fails: what is wrong with the data is told by who looks at them.
+      return this.#postmasterByProcesses();
+    }
+    const pid = Number(text?.split("\n")[0]);
     if (!Number.isInteger(pid) || pid <= 1 || !(await isAlive(pid)) || !(await isPostgres(pid))) return undefined;
     if ((await workingDirectory(pid)) !== (await realpath(this.#places.dataDir))) return undefined;
     return pid;
+  }
+
+  /** Only a postmaster's arguments name the file; its children write over theirs. */
+  async #postmasterByProcesses(): Promise<number | undefined> {
+    const dataDir = await realpath(this.#places.dataDir).catch(() => this.#places.dataDir);
+    for (const pid of await postgresProcessesOn(dataDir))
+      if ((await commandLine(pid)).includes(`config_file=${this.#places.configFile}`)) return pid;
+    return undefined;
   }
 }
 
