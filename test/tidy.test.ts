@@ -133,6 +133,19 @@ describe("documents in step with the code", () => {
     expect([...listed].filter((code) => !named.has(code)).sort(), "documented, not used").toEqual([]);
   });
 
+  test("every code of docs/errors.md is named by a test, which is not this one", () => {
+    const listed = [...read("docs/errors.md").matchAll(/^\|\s*`?([A-Z][A-Z0-9_]+)`?\s*\|/gm)].map(
+      (match) => match[1] as string,
+    );
+    const named = new Set(
+      tests
+        .filter(({ path }) => path !== "test/tidy.test.ts")
+        .flatMap(({ code }) => [...code.matchAll(/\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b/g)].map(([name]) => name)),
+    );
+    expect(listed.length).toBeGreaterThan(100);
+    expect(listed.filter((code) => !named.has(code))).toEqual([]);
+  });
+
   test("every rule and invariant of docs/protocol.md is cited by the name of a test", () => {
     const rules = [...read("docs/protocol.md").matchAll(/^#{2,4} ([A-Z]+\d*)[ .:—]/gm)].map(
       (match) => match[1] as string,

@@ -1,6 +1,6 @@
 // One stream to one receiver: waits for its turn, holds the snapshots it needs for as long as it sends, counts, and ends in one of two ways, whatever happens.
 
-import { explainError } from "../base/errors.ts";
+import { explainError, howToLog } from "../base/errors.ts";
 import { leftMsOf } from "../base/progress.ts";
 import type { Ms } from "../base/units.ts";
 import type { Snapshot, Storage } from "../storage/port.ts";
@@ -129,7 +129,7 @@ export class Transfer {
       sentBytes: this.#sentBytes,
     };
     if (error === undefined) log.info("transfer done", { ...fields, elapsedMs: Math.round(this.#elapsedMs()) });
-    else log.warn("transfer failed", { ...fields, error: this.#error });
+    else log.warn("transfer failed", { ...fields, ...howToLog(error).known, error: this.#error });
     this.cancel(error);
     // A hold that is under way would outlive its release.
     await this.#preparing?.catch(() => undefined);

@@ -7,7 +7,10 @@ import { PeerClones } from "../postgres/real/make-clone.ts";
 import type { World } from "../world/port.ts";
 import { storageOf } from "./storage-of.ts";
 
-export function clonesOf({ postgres, storage }: SitterConfig, { clock, timers }: World): Clones {
+export function clonesOf(
+  { postgres, storage }: SitterConfig,
+  { clock, timers }: Pick<World, "clock" | "timers">,
+): Clones {
   if (!storage)
     throw new ManateeError({
       code: "CLONE_NO_STORAGE",

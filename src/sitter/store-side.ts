@@ -257,6 +257,7 @@ export class StoreSide {
       log.warn("state written or not: unknown", {
         ...fields,
         sent: outcome.kind === "unknown",
+        code: outcome.error.code,
         error: explainError(outcome.error),
       });
   }

@@ -1,4 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { readSitterConfig } from "../../src/config/read-sitter.ts";
+import { clonesOf } from "../../src/main/clones-of.ts";
+import type { Clones } from "../../src/postgres/clones.ts";
+import { realClock, realTimers } from "../../src/world/real/clock.ts";
 import { document, NOW, peer, ShardFixture, snapshot } from "./fixture.ts";
 
 const HOUR = 3_600_000;
@@ -146,5 +150,43 @@ describe("clone --list and --drop", () => {
     expect(shard.clonesKept).toHaveLength(1);
     expect((await shard.adm("clone", "--drop", "15432", ...FILE, "-y")).out).toBe("15432 is gone.");
     expect(shard.clonesKept).toEqual([]);
+  });
+});
+
+describe("the clones of this host's peer", () => {
+  function clonesWith(section: object): Clones {
+    const json = JSON.stringify({
+      ip: "127.0.0.1",
+      zoneId: "peer1",
+      shardPath: "/manatee/1",
+      zkCfg: { connStr: "127.0.0.1:2181" },
+      // Whoever runs this test does not own it, or is root.
+      postgres: { dataDir: "/" },
+      ...section,
+    });
+    const read = readSitterConfig({ json, env: {}, file: "sitter.json" });
+    if (read.kind === "invalid") throw new Error(JSON.stringify(read.problems));
+    return clonesOf(read.config, { clock: realClock, timers: realTimers });
+  }
+
+  it("need a storage", () => {
+    expect(() => clonesWith({})).toThrow(
+      expect.objectContaining({ code: "CLONE_NO_STORAGE", remedy: "operator" }) as Error,
+    );
+  });
+
+  it("are made by the user that owns the data, who is not root, before anything is made", async () => {
+    const clones = clonesWith({ storage: { kind: "zfs", dataset: "tank/pg" } });
+    const making = clones.make({
+      snapshot: { name: "1", createdWallMs: TAKEN, properties: {} },
+      port: 15_432,
+      ttlMs: HOUR,
+      limitMs: 1_000,
+      onStep: (text) => expect.fail(`it goes on: ${text}`),
+    });
+    await expect(making).rejects.toMatchObject({
+      code: "CLONE_NOT_OWNER",
+      message: expect.stringMatching(/^a clone is made by the user that owns \/ \(uid 0\), not by uid \d+$/) as string,
+    });
   });
 });

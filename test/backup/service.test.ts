@@ -4,11 +4,13 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import * as z from "zod";
 import { localSitter } from "../../src/snapshotter/local-sitter.ts";
 import { ROUTES } from "../../src/backup/service.ts";
+import type { Log } from "../../src/world/port.ts";
 import { realClock } from "../../src/world/real/clock.ts";
 import {
   type BackupFixture,
   type FixtureOptions,
   HOLD_PREFIX,
+  quietLog,
   realCredential,
   startBackupServer,
 } from "../support/backup.ts";
@@ -236,10 +238,18 @@ describe("the original's push", () => {
   });
 
   it("answers as the original where something is missing, unknown or failed", async () => {
-    const server = await start({ storage: fakeStorage({ s1: () => texts("x") }) });
+    const codes: unknown[] = [];
+    const log: Log = { ...quietLog, warn: (_, fields) => void codes.push(fields?.["code"]) };
+    const server = await start({ storage: fakeStorage({ s1: () => texts("x") }), log });
     for (const body of ["", "{}", '{"host":"127.0.0.1"}', '{"host":"127.0.0.1","port":"x","dataset":"d"}'])
-      expect(await ask(server, { method: "POST", path: "/backup/", body })).toMatchObject({ status: 409 });
-    expect(await ask(server, { path: "/backup/nothing" })).toMatchObject({ status: 404 });
+      expect(await ask(server, { method: "POST", path: "/backup/", body })).toMatchObject({
+        status: 409,
+        json: { code: "BACKUP_BAD_REQUEST" },
+      });
+    expect(await ask(server, { path: "/backup/nothing" })).toMatchObject({
+      status: 404,
+      json: { code: "BACKUP_NO_JOB" },
+    });
     const { port } = await receiver();
     await open.pop()?.close();
     const { jobPath } = (await ask(server, { method: "POST", path: "/backup/", body: job(port) })).json as {
@@ -251,6 +261,7 @@ describe("the original's push", () => {
         json: { done: "failed", completed: "0" },
       }),
     );
+    expect(codes).toContain("BACKUP_PUSH_FAILED");
   });
 });
 

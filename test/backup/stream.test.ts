@@ -1,12 +1,23 @@
 import { createHash, randomBytes } from "node:crypto";
+import { createServer as createHttpServer } from "node:http";
 import { createServer, connect, type Socket } from "node:net";
 import { once } from "node:events";
+import { Hono } from "hono";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { TransferProgress } from "../../src/backup/progress.ts";
 import { readFrames } from "../../src/backup/frames.ts";
+import { listenBackup } from "../../src/main/listen-backup.ts";
 import { realClock } from "../../src/world/real/clock.ts";
 import { realCrypto } from "../../src/world/real/crypto.ts";
-import { type BackupFixture, type FixtureOptions, realCredential, startBackupServer } from "../support/backup.ts";
+import type { Log } from "../../src/world/port.ts";
+import {
+  type BackupFixture,
+  type FixtureOptions,
+  quietLog,
+  realBackupClient,
+  realCredential,
+  startBackupServer,
+} from "../support/backup.ts";
 import { fakeStorage } from "./fake-storage.ts";
 
 const CHUNK = randomBytes(65_536);
@@ -32,6 +43,14 @@ async function* chunks(count: number, onChunk: (i: number) => unknown = () => {}
 /** Until the signal: a storage that has stopped answering. */
 function silence(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
+}
+
+/** The codes with which transfers failed, as the log has them. */
+function failuresOf(codes: unknown[]): Log {
+  return {
+    ...quietLog,
+    warn: (message, fields) => void (message === "transfer failed" && codes.push(fields?.["code"])),
+  };
 }
 
 function asked(name: string) {
@@ -142,12 +161,14 @@ describe("a stream that is pulled", () => {
 
   it("ends where the client leaves it without a word", async () => {
     const storage = fakeStorage({ s1: () => chunks(100_000) });
-    const server = await start({ storage });
+    const codes: unknown[] = [];
+    const server = await start({ storage, log: failuresOf(codes) });
     for await (const _ of server.client().fetch(asked("s1"))) break;
     await vi.waitFor(() => expect([storage.open, storage.holds("s1")]).toEqual([0, []]));
     expect(server.transfers.views()).toMatchObject([
       { state: "failed", error: expect.stringContaining("closed") as string },
     ]);
+    expect(codes).toEqual(["BACKUP_RECEIVER_GONE"]);
   });
 
   it("goes at the pace of a slow reader, without piling up in memory", async () => {
@@ -174,7 +195,8 @@ describe("a stream that is pulled", () => {
 
   it("gives up a reader that takes nothing, and lets the next one have its turn", async () => {
     const storage = fakeStorage({ s1: () => chunks(2_000), s2: () => chunks(1) });
-    const server = await start({ storage, sendingMax: 1, stallLimitMs: 500 });
+    const codes: unknown[] = [];
+    const server = await start({ storage, sendingMax: 1, stallLimitMs: 500, log: failuresOf(codes) });
     const stalled = server.client().fetch(asked("s1"))[Symbol.asyncIterator]();
     await stalled.next();
     expect(await drain(server.client().fetch(asked("s2")))).toMatchObject({ bytes: CHUNK.length });
@@ -185,6 +207,7 @@ describe("a stream that is pulled", () => {
     expect(server.transfers.views().find(({ snapshot }) => snapshot === "s1")?.error).toContain(
       "took nothing for 500 ms",
     );
+    expect(codes).toEqual(["BACKUP_RECEIVER_STALLED"]);
   });
 
   it("says that it waits, while the storage is slow and while it stands in the queue", async () => {
@@ -265,11 +288,41 @@ describe("a byte that changes on its way", () => {
     const reading = (async () => {
       for await (const chunk of server.client({ port, silenceLimitMs: 2_000 }).fetch(asked("s1"))) received.push(chunk);
     })();
-    await expect(reading).rejects.toMatchObject({ remedy: "retry" });
+    await expect(reading).rejects.toMatchObject({ code: "BACKUP_CORRUPT", remedy: "retry" });
     // Not one byte of the frame that is wrong was handed on.
     const before = Buffer.concat(received);
     expect(before.length).toBeLessThanOrEqual(offset);
     expect(before.equals(whole.subarray(0, before.length))).toBe(true);
+  });
+});
+
+describe("what listens at the address of a backup server", () => {
+  async function answering(status: number, body: string): Promise<number> {
+    const server = createHttpServer((_, response) => response.writeHead(status).end(body));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    open.push({ close: () => server.close() });
+    return (server.address() as { port: number }).port;
+  }
+
+  it.each([
+    [200, "<html>"],
+    [200, '{"snapshots":7}'],
+    [404, "not found"],
+  ])("and is something else is told by its answer: %i %s", async (status, body) => {
+    const client = realBackupClient({ port: await answering(status, body) });
+    await expect(client.list({ signal: new AbortController().signal })).rejects.toMatchObject({
+      code: "BACKUP_BAD_ANSWER",
+      remedy: "operator",
+    });
+  });
+
+  it("keeps a second one from starting there, which says so", async () => {
+    const port = await answering(200, "");
+    await expect(listenBackup(new Hono(), { host: "127.0.0.1", port, tls: undefined })).rejects.toMatchObject({
+      code: "BACKUP_PORT_UNUSABLE",
+      message: `cannot listen on 127.0.0.1:${port} for the backup server`,
+    });
   });
 });
 

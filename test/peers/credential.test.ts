@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { CLOCK_SKEW_MAX_MS, type PeerCheck, peerCheck, peerCredential } from "../../src/peers/credential.ts";
+import { secretIn } from "../../src/peers/secret-file.ts";
 import { realRandom } from "../../src/world/real/clock.ts";
 import { realCrypto } from "../../src/world/real/crypto.ts";
 
@@ -26,6 +27,31 @@ function credential({ secret = "secret", aheadMs = 0 } = {}) {
     random: realRandom,
   });
 }
+
+describe("the shard's password", () => {
+  const files = new Map([
+    ["/password", "secret\n"],
+    ["/empty", "\n"],
+  ]);
+  const read = (path: string | undefined) =>
+    secretIn({ read: (name) => Promise.resolve(files.get(name)), write: unused, remove: unused }, path)();
+  const unused = () => Promise.reject(new Error("nothing is written"));
+
+  it("is read from its file, each time", async () => {
+    expect(await read("/password")).toBe("secret");
+    await expect(read("/later")).rejects.toMatchObject({ code: "PEER_NO_SECRET" });
+    files.set("/later", "made at bootstrap");
+    expect(await read("/later")).toBe("made at bootstrap");
+  });
+
+  it.each([
+    ["/nowhere", "there is no replication password in /nowhere"],
+    ["/empty", "there is no replication password in /empty"],
+    [undefined, "no replication password is configured"],
+  ])("is missed where there is none, with the file that should hold it: %s", async (path, message) => {
+    await expect(read(path)).rejects.toMatchObject({ code: "PEER_NO_SECRET", message, remedy: "operator" });
+  });
+});
 
 describe("the credential of a peer", () => {
   it("is taken from who knows the password, and both sides then share a key of this request alone", async () => {

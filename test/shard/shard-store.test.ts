@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { PeerEntry } from "../../src/cluster/state.ts";
 import { type MemoryStore, memoryStore, type WriteFault } from "../../src/coordination/memory/driver.ts";
-import type { Session } from "../../src/coordination/port.ts";
+import type { Session, StoreOperation } from "../../src/coordination/port.ts";
 import type { ShardStore } from "../../src/shard/port.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
 import { peerAddress, shardState, standbyAnnouncement } from "../support/shard-state.ts";
@@ -32,6 +32,17 @@ async function when<T>(promise: Promise<T>): Promise<T> {
   return done;
 }
 
+/** Somebody else is faster, each time. */
+function beforeWrites(session: Session, first: (operations: readonly StoreOperation[]) => Promise<unknown>): void {
+  const write = session.write.bind(session);
+  Object.assign(session, {
+    write: async (...call: Parameters<typeof write>) => {
+      await first(call[0]);
+      return write(...call);
+    },
+  });
+}
+
 const election = () => [...(store.children(`${PATH}/election`) ?? [])].sort();
 const owners = () => election().map((name) => store.peek(`${PATH}/election/${name}`)?.ephemeralOwner);
 
@@ -58,6 +69,20 @@ describe("the shard's folders", () => {
     const [c, d] = [await open("c"), await open("d")];
     await when(Promise.all([c.shard.prepare(), d.shard.prepare()]));
     expect([...(store.children(PATH) ?? [])].sort()).toEqual(["election", "history"]);
+  });
+
+  test("can't be made where somebody takes away what they lie in, which is told", async () => {
+    store = memoryStore(time);
+    const [c, d] = [await open("c"), await open("d")];
+    beforeWrites(c.session, async ([first]) => {
+      if (first?.kind === "create" && first.path === PATH)
+        await d.session.write([{ kind: "delete", path: "/manatee" }]);
+    });
+    await expect(when(c.shard.prepare())).rejects.toMatchObject({
+      code: "STORE_REFUSED",
+      message: `the store refused to make ${PATH}: no-parent`,
+      remedy: "reobserve",
+    });
   });
 });
 
@@ -159,6 +184,26 @@ describe("the history", () => {
 });
 
 describe("the election", () => {
+  test("that others change each time is given up, and never half entered or left", async () => {
+    const b = await open("b");
+    const rival = async () => {
+      const version = store.peek(`${PATH}/election`)?.version ?? 0;
+      await b.session.write([{ kind: "set", path: `${PATH}/election`, data: new Uint8Array(), version }]);
+    };
+    const c = await open("c");
+    beforeWrites(c.session, rival);
+    await expect(when(c.shard.announce(peerAddress(1), announcement))).rejects.toMatchObject({
+      code: "STORE_CONTENDED",
+      message: "could not announce this peer: refused or unanswered 16 times in a row",
+      remedy: "retry",
+    });
+    expect(election()).toEqual([]);
+    await when(a.shard.announce(peerAddress(2), announcement));
+    beforeWrites(a.session, rival);
+    await expect(when(a.shard.leave())).rejects.toMatchObject({ code: "STORE_CONTENDED" });
+    expect(election()).toHaveLength(1);
+  });
+
   test("holds one node of a session, changed in place, and not written when nothing changes", async () => {
     expect(await when(a.shard.announce(peerAddress(1), announcement))).toEqual(announcement);
     const changed = { ...announcement, phase: "primary" as const };

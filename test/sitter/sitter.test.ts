@@ -320,6 +320,9 @@ describe("writes to the state", () => {
     expect(last(scene).store.lastWrite?.outcome).not.toBe("unknown");
     await scene.world.advance(11_000);
     expect(last(scene).store.lastWrite).toMatchObject({ token: "fence", outcome: "unknown" });
+    expect(scene.world.logged("state written or not: unknown")).toMatchObject([
+      { fields: { code: "STORE_WRITE_UNANSWERED", sent: true } },
+    ]);
     // One for the connection, one after the write.
     expect(scene.shard.confirmedReads).toBe(2);
   });

@@ -70,7 +70,7 @@ export async function startBackupServer(options: FixtureOptions): Promise<Backup
     clock: realClock,
     timers: realTimers,
     random: realRandom,
-    log: quietLog,
+    log: options.log ?? quietLog,
   });
   const app = backupService({
     dataset: DATASET,

@@ -133,6 +133,14 @@ describe("files", () => {
       remedy: "operator",
     });
   });
+
+  it("that can't be read say so: they are not taken for files that are not there", async () => {
+    await expect(realFiles.read(folder)).rejects.toMatchObject({
+      code: "FILE_UNREADABLE",
+      message: `cannot read ${folder}`,
+      remedy: "operator",
+    });
+  });
 });
 
 describe("the lock", () => {
@@ -144,6 +152,9 @@ describe("the lock", () => {
     held.release();
     (await takeLock(path)).release();
     expect(readdirSync(dirname(path))).toEqual([]);
+    const snapshotters = await takeLock(path, "snapshotter");
+    await expect(takeLock(path, "snapshotter")).rejects.toMatchObject({ code: "SNAPSHOTTER_ALREADY_RUNNING" });
+    snapshotters.release();
   });
 
   it("is taken over from a process that is gone, and from another one that got its pid", async () => {

@@ -7,6 +7,9 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { readSitterConfig } from "../../src/config/read-sitter.ts";
+import type { SitterConfig } from "../../src/config/types.ts";
+import { peerTls } from "../../src/main/peer-tls.ts";
 import type { ByteStream, StreamEnd } from "../../src/world/port.ts";
 import { networkWith, realNetwork } from "../../src/world/real/network.ts";
 import { acceptStreams, type PeerTls } from "../../src/world/real/streams.ts";
@@ -170,6 +173,20 @@ describe("a stream on a status service's port (D2)", () => {
   });
 });
 
+function sitterWith(tls: Readonly<Record<"caFile" | "certFile" | "keyFile", string>>): SitterConfig {
+  const json = JSON.stringify({
+    ip: HOST,
+    zoneId: "peer1",
+    shardPath: "/manatee/1",
+    zkCfg: { connStr: "127.0.0.1:2181" },
+    postgres: { dataDir: "/data" },
+    peers: { tls },
+  });
+  const read = readSitterConfig({ json, env: {}, file: "sitter.json" });
+  if (read.kind === "invalid") throw new Error(JSON.stringify(read.problems));
+  return read.config;
+}
+
 describe.skipIf(!opensslInstalled)("with TLS", () => {
   async function pair(folder: string): Promise<{ mine: PeerTls; foreign: PeerTls }> {
     await authority(folder, "shard");
@@ -205,5 +222,20 @@ describe.skipIf(!opensslInstalled)("with TLS", () => {
       await stranger.ended;
     }
     expect(more).toBe(0);
+  });
+
+  it("names the files where one of them can't be read", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "manatee-streams-"));
+    cleanUp.push(() => rmSync(folder, { recursive: true, force: true }));
+    await authority(folder, "shard");
+    const files = await certificate(folder, "shard", "peer");
+    expect(peerTls(sitterWith(files))?.certificate).toBe(readFileSync(files.certFile, "utf8"));
+    expect(() => peerTls(sitterWith({ ...files, keyFile: join(folder, "none") }))).toThrow(
+      expect.objectContaining({
+        code: "PEER_TLS_FILES",
+        message: expect.stringContaining(join(folder, "none")) as string,
+        remedy: "operator",
+      }) as Error,
+    );
   });
 });
