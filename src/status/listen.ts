@@ -28,13 +28,16 @@ export function listen(
       }),
     );
     const endStreams = streams?.(server);
-    server.on("error", (cause: Error) =>
+    server.on("error", (cause: NodeJS.ErrnoException) =>
       reject(
         new ManateeError({
           code: "STATUS_PORT_UNUSABLE",
           message: `cannot listen on ${host}:${port} for the status service`,
           remedy: "operator",
-          hint: "See what listens there (a second sitter?), or set ip or statusHost to an address of this machine.",
+          hint:
+            cause.code === "EADDRNOTAVAIL"
+              ? `Set ip to an address of this machine, which ${host} is not; behind a translation of addresses set statusHost and postgres.listenAddress instead.`
+              : "See what listens there (a second sitter?), or set ip or statusHost to an address of this machine.",
           cause,
         }),
       ),

@@ -1,11 +1,15 @@
 // A sitter that dies or is restarted, while its PostgreSQL goes on: nobody should notice.
 
-import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect } from "vitest";
+import { expect, test } from "vitest";
 import { connect } from "../support/finals.ts";
 import type { TestPeer } from "../support/peer.ts";
 import { signal } from "../support/processes.ts";
+import { currentRuntime } from "../support/runtime.ts";
+import { giveAway, runAs } from "../support/unprivileged.ts";
 import { expectNoOutage, scenario } from "../support/scenario.ts";
 import { LONG_MS, type TestShard } from "../support/shard.ts";
 
@@ -100,6 +104,47 @@ scenario(
     await shard.check();
   },
 );
+
+test("a sitter whose address this machine has not refuses to start, names the way out, and has begun nothing", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "manatee-address-"));
+  try {
+    giveAway(folder);
+    const configFile = join(folder, "sitter.json");
+    const config = {
+      // Of the addresses for documentation (RFC 5737).
+      ip: "192.0.2.1",
+      zoneId: "peer1",
+      shardPath: "/manatee/1",
+      store: { kind: "local", directory: join(folder, "store") },
+      postgres: { dataDir: join(folder, "data") },
+    };
+    await writeFile(configFile, JSON.stringify(config));
+    giveAway(configFile);
+    const { status, log } = await runToItsEnd(configFile);
+    expect(status).toBe(1);
+    expect(JSON.parse(log.trim())).toMatchObject({
+      msg: "sitter ends",
+      code: "STATUS_PORT_UNUSABLE",
+      error: expect.stringContaining("cannot listen on 192.0.2.1:5433") as string,
+      hint: expect.stringContaining("Set ip to an address of this machine, which 192.0.2.1 is not") as string,
+    });
+    // No database was made, no store started, and no lock is left.
+    expect((await readdir(folder)).sort()).toEqual(["data.manatee", "sitter.json", "store"]);
+    for (const made of ["data.manatee", "store"]) expect(await readdir(join(folder, made))).toEqual([]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+function runToItsEnd(configFile: string): Promise<{ status: number; log: string }> {
+  const { node, folder } = currentRuntime();
+  const command = [join(folder, "bin/manatee-sitter"), "-f", configFile];
+  return new Promise((resolve) => {
+    execFile(node, command, { ...runAs().credentials, timeout: LONG_MS }, (error, stdout) =>
+      resolve({ status: error === null ? 0 : Number(error.code ?? -1), log: stdout }),
+    );
+  });
+}
 
 scenario("a second sitter on the same data directory refuses to start, and the first goes on", {}, async (shard) => {
   await shard.writer();

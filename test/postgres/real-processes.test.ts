@@ -238,11 +238,18 @@ describe("a server", () => {
     ).rejects.toMatchObject({ code: "PG_START_FAILED", message: expect.stringContaining("nonsense") as string });
     await expect(a.apply(OPEN)).rejects.toMatchObject({ code: "PG_NOT_RUNNING" });
     const failure = (await broken.observe()).failure;
-    expect(failure).toMatchObject({ action: "start", count: 1 });
+    expect(failure).toMatchObject({
+      action: "start",
+      count: 1,
+      hint: "Correct the line of the operator's configuration that PostgreSQL names.",
+    });
     const taken = bench.withConfig(a, { host: "203.0.113.1" });
     await expect(
       taken.perform({ kind: "start", as: "primary", settings: OPEN, unfinishedTimeline: undefined }),
     ).rejects.toMatchObject({ code: "PG_START_FAILED", message: expect.stringContaining("203.0.113.1") as string });
+    expect((await taken.observe()).failure?.hint).toMatch(
+      /^Set ip \(or postgres.listenAddress\) to an address of this machine/,
+    );
   });
 
   it("does not start where others could come in by its socket, or the socket's path is too long", async () => {

@@ -78,6 +78,12 @@ describe("the status service", () => {
       expect(answer).toMatchObject({ status: 200, body: JSON.stringify(report(true)) });
       await expect(listen(app, { host: "127.0.0.1", port: first.port })).rejects.toMatchObject({
         code: "STATUS_PORT_UNUSABLE",
+        hint: expect.stringContaining("See what listens there") as string,
+      });
+      // Of the addresses for documentation (RFC 5737).
+      await expect(listen(app, { host: "192.0.2.1", port: first.port })).rejects.toMatchObject({
+        code: "STATUS_PORT_UNUSABLE",
+        hint: expect.stringContaining("Set ip to an address of this machine, which 192.0.2.1 is not") as string,
       });
     } finally {
       await first.close();

@@ -45,8 +45,7 @@ export async function startServer(
   const startedAt = context.clock.now();
   for (;;) {
     signal.throwIfAborted();
-    if (context.postmaster.process.kind !== "running")
-      throw refused(`it ended at once: ${await lastWords()}`, `Read the end of ${context.places.serverLog}.`);
+    if (context.postmaster.process.kind !== "running") throw endedAtOnce(await lastWords(), context);
     const answer = await tryConnect(context);
     if (answer === "accepts") return;
     const waited = context.clock.now() - startedAt;
@@ -140,6 +139,13 @@ async function exists(path: string): Promise<boolean> {
     if (isMissing(error)) return false;
     throw error;
   }
+}
+
+function endedAtOnce(lastWords: string, { config: { host, port }, places }: Context): ManateeError {
+  const hint = /could not create (any TCP\/IP sockets|listen socket)/.test(lastWords)
+    ? `Set ip (or postgres.listenAddress) to an address of this machine, or see what listens on port ${port} of ${host}: ${places.serverLog} says which.`
+    : `Read the end of ${places.serverLog}.`;
+  return refused(`it ended at once: ${lastWords}`, hint);
 }
 
 function refused(what: string, hint: string): ManateeError {
