@@ -2,6 +2,7 @@
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { CannotGoOn, say } from "./say.mjs";
 
 /** What the scripts may need of the system: how to tell that it is there, and Debian's package. */
@@ -57,11 +58,12 @@ const confFolder = "/etc/postgresql-common";
 const confFile = `${confFolder}/createcluster.conf`;
 
 /** Debian's packages make a cluster of their own, and start it, unless told not to before they are installed. */
-function keepDebianFromMakingACluster() {
-  const present = existsSync(confFile) ? readFileSync(confFile, "utf8") : "";
+export function keepDebianFromMakingACluster(file = confFile) {
+  const present = existsSync(file) ? readFileSync(file, "utf8") : "";
   if (/^\s*create_main_cluster\s*=/m.test(present)) return;
-  mkdirSync(confFolder, { recursive: true });
-  writeFileSync(confFile, `${present}create_main_cluster = false\n`);
+  mkdirSync(dirname(file), { recursive: true });
+  const lineEnd = present === "" || present.endsWith("\n") ? "" : "\n";
+  writeFileSync(file, `${present}${lineEnd}create_main_cluster = false\n`);
 }
 
 function apt([command, ...args], env) {
@@ -71,8 +73,7 @@ function apt([command, ...args], env) {
 }
 
 /** Debian's folder with the newest PostgreSQL's programs; undefined: none. */
-export function debianPostgres() {
-  const base = "/usr/lib/postgresql";
+export function debianPostgres(base = "/usr/lib/postgresql") {
   if (!existsSync(base)) return undefined;
   const versions = readdirSync(base).filter((version) => existsSync(`${base}/${version}/bin/postgres`));
   const newest = versions.sort((a, b) => Number(b) - Number(a))[0];

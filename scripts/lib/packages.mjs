@@ -47,9 +47,6 @@ function packagesAreStale() {
   );
 }
 
-/** Folders that are compiled, as tsconfig.build.json says. */
-const sourceFolders = ["src", "simulation", "demo", "bench"];
-
 /** Compiles to dist/ where a source is newer than what was made of it. */
 export function ensureBuild() {
   if (!buildIsStale()) return;
@@ -61,7 +58,7 @@ export function ensureBuild() {
 }
 
 function buildIsStale() {
-  return sourceFolders.some((folder) =>
+  return readJson(join(root, "tsconfig.build.json")).include.some((folder) =>
     filesBelow(join(root, folder), ".ts").some((source) => {
       const made = join(root, "dist", relative(root, source)).replace(/\.ts$/, ".js");
       return !existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs;

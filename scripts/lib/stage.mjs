@@ -22,12 +22,12 @@ export function restageCode(target, user) {
 }
 
 /** The whole work tree, without what git ignores but for node_modules and dist, readable by everybody. */
-export function stageTree(target) {
+export function stageTree(target, from = root) {
   const listed = spawnSync(
     "git",
     ["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
     {
-      cwd: root,
+      cwd: from,
       encoding: "utf8",
       maxBuffer: 1 << 26,
     },
@@ -35,13 +35,13 @@ export function stageTree(target) {
   const names =
     listed.status === 0
       ? listed.stdout.split("\0").filter(Boolean)
-      : readdirSync(root).filter((name) => name !== ".git");
-  for (const path of [...names, "node_modules", "dist"]) copy(path, target);
+      : readdirSync(from).filter((name) => name !== ".git");
+  for (const path of [...names, "node_modules", "dist"]) copy(path, target, from);
   spawnSync("chmod", ["-R", "a+rX", target]);
 }
 
-function copy(path, target) {
-  const from = join(root, path);
+function copy(path, target, base = root) {
+  const from = join(base, path);
   if (!existsSync(from)) return;
   const to = join(target, path);
   mkdirSync(dirname(to), { recursive: true });
