@@ -3,11 +3,13 @@
 
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { root } from "./lib/packages.mjs";
+import { root, sourcesChangedSince } from "./lib/packages.mjs";
 import { FOLDER_VARIABLE } from "./lib/folder.mjs";
 import { launch } from "./lib/launch.mjs";
 import { run } from "./lib/say.mjs";
 import { restageCode } from "./lib/stage.mjs";
+
+const startedAt = Date.now();
 
 await run(async () => {
   const options = process.argv.slice(2);
@@ -30,8 +32,9 @@ function compileOnChange(child, { folder, runtime, user }) {
   compiler.stdout.on("data", (chunk) => {
     for (const line of chunk.toString("utf8").split("\n")) {
       if (/error TS/.test(line)) tell({ kind: "compile-error", line: line.trim() });
-      // The first round compiles what runs already.
-      if (!/Found 0 errors/.test(line) || ++rounds === 1) continue;
+      if (!/Found 0 errors/.test(line)) continue;
+      // The first round compiles what runs already, unless somebody was fast.
+      if (++rounds === 1 && !sourcesChangedSince(startedAt)) continue;
       if (runtime !== root) restageCode(runtime, user);
       tell({ kind: "code-changed" });
     }

@@ -58,12 +58,20 @@ export function ensureBuild() {
 }
 
 function buildIsStale() {
-  return readJson(join(root, "tsconfig.build.json")).include.some((folder) =>
-    filesBelow(join(root, folder), ".ts").some((source) => {
-      const made = join(root, "dist", relative(root, source)).replace(/\.ts$/, ".js");
-      return !existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs;
-    }),
-  );
+  return sources().some((source) => {
+    const made = join(root, "dist", relative(root, source)).replace(/\.ts$/, ".js");
+    return !existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs;
+  });
+}
+
+/** By the time on the files. */
+export function sourcesChangedSince(wallMs) {
+  return sources().some((source) => statSync(source).mtimeMs > wallMs);
+}
+
+function sources() {
+  const folders = readJson(join(root, "tsconfig.build.json")).include;
+  return folders.flatMap((folder) => filesBelow(join(root, folder), ".ts"));
 }
 
 export function filesBelow(folder, ending) {
