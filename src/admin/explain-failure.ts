@@ -30,8 +30,14 @@ export function explainFailure(
     return 2;
   }
   terminal.note(`${tool}: ${paint(terminal.noteColour, "red", explainError(error))}`);
-  if (isManateeError(error)) terminal.note(`${error.hint} (${error.code})`);
+  const hint = hintOf(error);
+  if (hint !== undefined) terminal.note(hint);
   return 1;
+}
+
+/** What to do, with the code by which more can be found. */
+export function hintOf(error: unknown): string | undefined {
+  return isManateeError(error) ? `${error.hint} (${error.code})` : undefined;
 }
 
 /** By shape: two copies of the package may be loaded. */

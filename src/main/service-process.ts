@@ -115,14 +115,28 @@ export function readConfigFile<Valid extends { readonly kind: "valid" }>(
   let json: string;
   try {
     json = readFileSync(file, "utf8");
-  } catch (error) {
-    tell(`${file}: cannot be read: ${explainError(error)}`);
+  } catch (cause) {
+    const error = unreadable(file, cause);
+    tell(`${explainError(error)} (${error.hint}; ${error.code})`);
     return undefined;
   }
   const result = parse(json);
   if (result.kind === "valid") return result;
   for (const problem of result.problems) tell(formatProblem(file, problem));
   return undefined;
+}
+
+function unreadable(file: string, cause: unknown): ManateeError {
+  const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+  return new ManateeError({
+    code: "CONFIG_UNREADABLE",
+    message: `${file} cannot be read`,
+    remedy: "operator",
+    hint: isMissing
+      ? "name the configuration with -f: the samples in etc/ are to be copied and filled in"
+      : "give the user that runs this process read access to that file",
+    cause,
+  });
 }
 
 function tellOnStandardError(line: string): void {

@@ -5,7 +5,7 @@ import { document, NOW, peer, ShardFixture, snapshot } from "./fixture.ts";
 const HOUR = 3_600_000;
 
 /** With the file of this peer's sitter. */
-async function shardOn(name: string): Promise<ShardFixture> {
+async function shardOn(name: string, more: object = STORAGE): Promise<ShardFixture> {
   const shard = await new ShardFixture().prepare([document({ deposed: [peer("d")] })]);
   shard.files.set(
     "/etc/sitter.json",
@@ -15,10 +15,13 @@ async function shardOn(name: string): Promise<ShardFixture> {
       shardPath: "/manatee/1",
       zkCfg: { connStr: "10.0.0.9" },
       postgres: { dataDir: "/data" },
+      ...more,
     }),
   );
   return shard;
 }
+
+const STORAGE = { storage: { kind: "zfs", dataset: "tank/pg" } };
 
 const FILE = ["-f", "/etc/sitter.json"] as const;
 
@@ -74,12 +77,28 @@ describe("snapshots", () => {
     shard.snapshots["a"] = [snapshot(NOW)];
     const { status, out, err } = await shard.adm("snapshots", ...FILE, "-H", "-o", "peerabbr,name");
     expect(out).toBe(`aaaaaaaa ${String(NOW).padEnd(22)}`);
-    expect(err.split("\n")).toEqual(
-      ["b", "c", "d"].map(
+    expect(err.split("\n")).toEqual([
+      ...["b", "c", "d"].map(
         (name) => `error: ${name.repeat(8)}: the backup server at ${peer(name).ip}:12345 does not answer`,
       ),
-    );
+      "See whether it runs. (BACKUP_UNREACHABLE)",
+    ]);
     expect(status).toBe(1);
+  });
+
+  it("says what it may mean that nobody answers where this host's data lie in a plain folder", async () => {
+    const shard = await shardOn("b", {});
+    const why = "This host's data lie in a plain folder (the sitter's file names no storage)";
+    const list = await shard.adm("snapshots", ...FILE);
+    expect(list.err.split("\n").at(-1)).toContain(why);
+    expect(list.status).toBe(1);
+    const now = await shard.adm("snapshot", "now", ...FILE);
+    expect(now.err).toContain(why);
+    expect(now.err).toContain("docs/operating/storage.md");
+    expect(now.err).toContain("(BACKUP_UNREACHABLE)");
+    expect(now.status).toBe(1);
+    for (const name of ["a", "b", "c", "d"]) shard.snapshots[name] = [];
+    expect((await shard.adm("snapshots", ...FILE)).err).toBe("");
   });
 
   it("of one peer, as JSON; one that is none of the shard's is an error", async () => {

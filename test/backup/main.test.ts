@@ -66,6 +66,8 @@ describe("manatee-backupserver", () => {
     expect(err.join("")).toMatch(/backupServerCfg\.ports .*did you mean backupServerCfg\.port\?/);
     expect(err.join("")).toContain("backupServerCfg.queueMax");
     expect(await main(["-f", join(folder, "none.json")], none)).toBe(1);
+    expect(err.join("")).toContain("none.json cannot be read: ENOENT");
+    expect(err.join("")).toContain("CONFIG_UNREADABLE");
     expect(await main([], none)).toBe(2);
     expect(err.join("")).toContain("option is required: --file");
   });

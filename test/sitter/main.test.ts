@@ -86,6 +86,12 @@ describe("manatee-sitter", () => {
     expect(await main([])).toBe(2);
     expect(err.join("")).toContain("option is required: --file");
     expect(await main(["-f", join(folder, "none.json"), "--check"])).toBe(1);
-    expect(err.join("")).toContain("none.json");
+    expect(err.join("")).toContain(`${join(folder, "none.json")} cannot be read: ENOENT`);
+    expect(err.join("")).toMatch(/name the configuration with -f: .*; CONFIG_UNREADABLE\)\n$/);
+    // A folder; one that may not be read is told alike.
+    expect(await main(["-f", folder, "--check"])).toBe(1);
+    expect(err.join("")).toMatch(
+      /give the user that runs this process read access to that file; CONFIG_UNREADABLE\)\n$/,
+    );
   });
 });

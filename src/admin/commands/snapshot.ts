@@ -6,6 +6,7 @@ import { readDocument } from "../change.ts";
 import { withShard } from "../connect.ts";
 import type { AdminContext } from "../context.ts";
 import { findPeer } from "../find-peer.ts";
+import { whyNoSnapshots } from "../no-snapshots.ts";
 import { examples } from "../output.ts";
 import { peerTarget } from "../peer-target.ts";
 import type { ExitStatus, Run } from "../program.ts";
@@ -53,7 +54,12 @@ async function now(context: AdminContext, options: Options): Promise<ExitStatus>
       return 0;
     }
     const began = world.clock.now();
-    const snapshot = await (await context.backups(target.config)).takeNow(peer);
+    const backups = await context.backups(target.config);
+    const snapshot = await backups.takeNow(peer).catch((error: unknown) => {
+      const why = whyNoSnapshots(target);
+      if (why !== undefined) terminal.note(why);
+      throw error;
+    });
     const facts = decodeFacts(snapshot.properties);
     if (options.json === true) terminal.print(JSON.stringify({ peer: peer.zoneId, ...snapshot }, undefined, 2));
     else

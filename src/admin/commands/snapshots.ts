@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { explainError } from "../../base/errors.ts";
 import { shortName } from "../../cluster/state.ts";
+import { hintOf } from "../explain-failure.ts";
+import { whyNoSnapshots } from "../no-snapshots.ts";
 import { peerTarget } from "../peer-target.ts";
 import { readDocument } from "../change.ts";
 import { withShard } from "../connect.ts";
@@ -70,6 +72,12 @@ async function snapshots(context: AdminContext, options: Options): Promise<ExitS
     const silent = asked.filter(({ error }) => error !== undefined);
     for (const { peer, error } of silent)
       terminal.note(`${paint(terminal.noteColour, "red", "error:")} ${shortName(peer)}: ${explainError(error)}`);
+    const why = silent.length === 0 ? undefined : whyNoSnapshots(target);
+    for (const hint of [
+      ...new Set(silent.flatMap(({ error }) => hintOf(error) ?? [])),
+      ...(why === undefined ? [] : [why]),
+    ])
+      terminal.note(hint);
     return silent.length === 0 ? 0 : 1;
   });
 }
