@@ -1,6 +1,7 @@
 // Mistakes planted around `decide`, to show that the checkers see them: each leaves out one precaution of the protocol, by lying to
 // it about one thing or by changing one thing that it says.
 
+import { ZERO_LSN } from "../../src/base/lsn.ts";
 import type { Decision, Memory } from "../../src/cluster/decision.ts";
 import type { Observation, PostgresSettings } from "../../src/cluster/observation.ts";
 import type { ShardState } from "../../src/cluster/state.ts";
@@ -154,6 +155,20 @@ export const BUGS: Readonly<Record<string, Plant>> = {
     const mark = { ...data.mark, claim: { version: store.shard.version } };
     return { ...observation, postgres: { ...postgres, data: { ...data, mark } } };
   }),
+
+  "whatever is copied anew is believed to be elsewhere (R1.9, I5)": (decide) => (observation, memory) => {
+    const { rejoining } = memory;
+    const leaves = rejoining !== undefined && observation.postgres.server.kind === "stopped";
+    return decide(observation, leaves ? { ...memory, rejoining: { ...rejoining, why: "wal-gone" } } : memory);
+  },
+
+  "where the generation before ended counts for nothing (T1)": lying((observation) =>
+    withState(observation, (state) => ({ ...state, initWal: ZERO_LSN, initTimeline: 1 })),
+  ),
+
+  "a provisional generation is served like any other (T1, P1)": lying((observation) =>
+    withState(observation, (state) => ({ ...state, provisional: false })),
+  ),
 
   "S1 requires one standby only (S1)": (decide) => (observation, memory) => {
     const both = memory.replacing !== undefined;
