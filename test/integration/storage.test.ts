@@ -104,8 +104,8 @@ interface Restored {
   readonly peer: TestPeer;
 }
 
-/** A table is dropped, and the shard put back to a snapshot of its async's that has it. The primary runs meanwhile, and is told. */
-async function restoreShard(shard: TestShard): Promise<Restored> {
+/** A table is dropped, and the shard put back to a snapshot of its async's that has it, or to a point between the two. The primary runs meanwhile, and is told. */
+async function restoreShard(shard: TestShard, to: "snapshot" | "point"): Promise<Restored> {
   const [primary, peer] = [await shard.primary(), await shard.async()];
   await shard.writer();
   await shard.query(primary, "CREATE TABLE seen AS SELECT generate_series(1, 1000) AS n");
@@ -114,12 +114,22 @@ async function restoreShard(shard: TestShard): Promise<Restored> {
   const now = await shard.tool("manatee-adm", ["snapshot", "now", "-f", peer.configFile, "-j"]);
   expect(now.status, now.stderr).toBe(0);
   const { name, properties } = JSON.parse(now.stdout) as { name: string; properties: Record<string, string> };
+  await shard.query(primary, "INSERT INTO seen VALUES (1001)");
+  const [{ point } = { point: "" }] = await shard.query<{ point: string }>(
+    primary,
+    "SELECT pg_current_wal_flush_lsn()::text AS point",
+  );
+  const rows = to === "point" ? 1001 : 1000;
   await shard.query(primary, "DROP TABLE seen");
   await shard.query(primary, "CREATE TABLE later AS SELECT 1 AS n");
   await expect.poll(() => on("SELECT n FROM later"), { timeout: 60_000 }).toEqual([{ n: 1 }]);
   const before = await shard.state();
   const restore = (...args: readonly string[]) =>
-    shard.tool("manatee-adm", ["restore", name, "-f", peer.configFile, "-o", "json", ...args], 300_000);
+    shard.tool(
+      "manatee-adm",
+      ["restore", name, "-f", peer.configFile, "-o", "json", ...(to === "point" ? ["--to", point] : []), ...args],
+      300_000,
+    );
 
   const dry = await restore("--dry-run");
   expect(dry.status, dry.stderr).toBe(0);
@@ -135,7 +145,8 @@ async function restoreShard(shard: TestShard): Promise<Restored> {
   const done = JSON.parse(stdout) as { kept: string; lsn: string; lastCommit: string };
   expect(done).toMatchObject({ written: true, refused: [], generation: before.generation + 1 });
   const position = (lsn: string) => Number.parseInt(lsn.split("/")[1] ?? "", 16);
-  expect(position(done.lsn)).toBeLessThanOrEqual(position(properties["manatee:lsn"] ?? ""));
+  if (to === "point") expect(position(done.lsn)).toBeGreaterThanOrEqual(position(point));
+  else expect(position(done.lsn)).toBeLessThanOrEqual(position(properties["manatee:lsn"] ?? ""));
   expect(Date.parse(done.lastCommit)).toBeGreaterThan(0);
   expect(await shard.storage.datasets()).toContain(done.kept);
   peer.startSitter();
@@ -150,7 +161,7 @@ async function restoreShard(shard: TestShard): Promise<Restored> {
     120_000,
   );
   expect(await shard.query(peer, "SELECT count(*)::int AS n, max(n) AS top FROM seen")).toEqual([
-    { n: 1000, top: 1000 },
+    { n: rows, top: rows },
   ]);
   expect(await shard.query(peer, "SELECT to_regclass('later')::text AS n")).toEqual([{ n: null }]);
   const state = await shard.state();
@@ -161,8 +172,8 @@ async function restoreShard(shard: TestShard): Promise<Restored> {
 
 /** The others come after it, and keep what they held. */
 async function restoreAndGoOn(shard: TestShard): Promise<void> {
-  const { primary, peer } = await restoreShard(shard);
-  await shard.query(peer, "INSERT INTO seen VALUES (1001)");
+  const { primary, peer } = await restoreShard(shard, "snapshot");
+  await shard.query(peer, "INSERT INTO seen VALUES (-1)");
   const off = await shard.adm("set-onwm", "-m", "off", "-y");
   expect(off.status, off.stderr).toBe(0);
   await shard.waitForChain();
@@ -190,9 +201,9 @@ async function restoreAndGoOn(shard: TestShard): Promise<void> {
   await expectTidy(shard);
 }
 
-/** It was the wrong snapshot: the former primary takes over with all that it holds, and nothing was lost. */
+/** It was the wrong point in time: the former primary takes over with all that it holds, and nothing was lost. */
 async function restoreAndGoBack(shard: TestShard): Promise<void> {
-  const { primary, peer } = await restoreShard(shard);
+  const { primary, peer } = await restoreShard(shard, "point");
   await peer.stopSitter();
   const back = await shard.adm("takeover", "--accept-loss", "-n", primary.name, "-y");
   expect(back.status, back.stderr).toBe(0);
@@ -313,7 +324,7 @@ describe.skipIf(noBtrfs !== undefined)(noBtrfs ?? "on a real Btrfs", () => {
   );
 
   scenario(
-    "O2: back from a snapshot that was the wrong one, nothing is lost that was there before (Btrfs)",
+    "O2: back from a point in time that was the wrong one, nothing is lost that was there before (Btrfs)",
     { btrfsMegabytes: 3000 },
     restoreAndGoBack,
   );
