@@ -297,6 +297,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "postgres/forks",
     "postgres/rebuild-look",
     "postgres/rebuild-plan",
+    "postgres/restore",
     "status/rebuild-file",
   ],
   client: ["base", "cluster", "world", "coordination/port", "shard"],

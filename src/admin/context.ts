@@ -7,6 +7,7 @@ import type { Coordination, NodePath, Session } from "../coordination/port.ts";
 import type { Clones } from "../postgres/clones.ts";
 import type { Forks } from "../postgres/forks.ts";
 import type { RebuildLook } from "../postgres/rebuild-look.ts";
+import type { Restores } from "../postgres/restore.ts";
 import type { ShardStore } from "../shard/port.ts";
 import type { World } from "../world/port.ts";
 
@@ -27,6 +28,8 @@ export interface AdminContext {
   rebuildLook(config: SitterConfig): Promise<RebuildLook>;
   /** Those of this host's peer. */
   clones(config: SitterConfig): Promise<Clones>;
+  /** Putting this host's peer back to one of its snapshots. */
+  restores(config: SitterConfig): Promise<Restores>;
   /** Of the peers of that file's shard. */
   backups(config: SitterConfig): Promise<PeerBackups>;
 }

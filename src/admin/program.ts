@@ -53,6 +53,10 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     summary: "a writable PostgreSQL on a snapshot of this host's peer, for a while",
     load: () => import("./commands/clone.ts"),
   },
+  restore: {
+    summary: "put the whole shard back to a snapshot of this host's peer",
+    load: () => import("./commands/restore.ts"),
+  },
   diverged: {
     summary: "the forks that this host's peer keeps, what they hold, and dropping one",
     load: () => import("./commands/diverged.ts"),

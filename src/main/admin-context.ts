@@ -39,6 +39,7 @@ export function adminContext(name: string): AdminContext {
     coordination: async (store) => (await import("./coordination-of.ts")).coordinationOf(store, world),
     forks: async (config) => (await import("./kept-forks-of.ts")).keptForksOf(config, world),
     rebuildLook: async (config) => (await import("./rebuild-look-of.ts")).rebuildLookOf(config, world),
+    restores: async (config) => (await import("./restores-of.ts")).restoresOf(config, world),
     clones: async (config) => (await import("./clones-of.ts")).clonesOf(config, world),
     backups: async (config) => (await import("./peer-snapshots.ts")).peerBackups(config, world),
     shardStore: (session, path) => shardStore({ session, path, clock: world.clock, log: world.log }),

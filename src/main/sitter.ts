@@ -4,13 +4,12 @@ import { explainError, ManateeError } from "../base/errors.ts";
 import { decide } from "../cluster/decide.ts";
 import { readSitterConfig } from "../config/read-sitter.ts";
 import type { SitterConfig } from "../config/types.ts";
-import { placesOf } from "../postgres/real/places.ts";
 import { realPostgres } from "../postgres/real/server.ts";
 import { Sitter } from "../sitter/sitter.ts";
 import { type Listening, listen } from "../status/listen.ts";
 import { statusService } from "../status/service.ts";
 import type { Log, World } from "../world/port.ts";
-import { type HeldLock, takeLock } from "../world/real/lock.ts";
+import type { HeldLock } from "../world/real/lock.ts";
 import { networkWith } from "../world/real/network.ts";
 import { acceptStreams, type PeerTls } from "../world/real/streams.ts";
 import { realWorld } from "../world/real/world.ts";
@@ -18,6 +17,7 @@ import { checkMachine } from "./check-machine.ts";
 import { peerTls } from "./peer-tls.ts";
 import { coordinationOf } from "./coordination-of.ts";
 import { type Arguments, crashWithLastWords, levelFor, readArguments, readConfigFile } from "./service-process.ts";
+import { takeSitterLocks } from "./sitter-locks.ts";
 import { postgresStorage } from "./storage-of.ts";
 import { shardStore } from "../shard/shard-store.ts";
 
@@ -72,7 +72,7 @@ async function runSitter(config: SitterConfig, args: Arguments, world: World, tl
   const locks: HeldLock[] = [];
   let listening: Listening | undefined;
   try {
-    for (const path of lockFiles(config)) locks.push(await takeLock(path));
+    locks.push(...(await takeSitterLocks(config)));
     const { clock, timers, random, log } = world;
     const { shard, self } = config;
     const secretFile = config.postgres.replicationPasswordFile;
@@ -96,11 +96,6 @@ async function runSitter(config: SitterConfig, args: Arguments, world: World, tl
     await listening?.close();
     for (const lock of locks) lock.release();
   }
-}
-
-/** One sitter for one data directory, and one for one session's ticket, whatever their files say. */
-function lockFiles({ stateDir, postgres }: SitterConfig): readonly string[] {
-  return [...new Set([`${placesOf(postgres).own}/lock`, `${stateDir}/lock`])];
 }
 
 async function untilSignalled(sitter: Sitter, readAgain: () => SitterConfig | undefined): Promise<void> {

@@ -7,7 +7,7 @@ import { CLONE_COLUMNS } from "../../src/admin/commands/clone.ts";
 import { FORK_COLUMNS } from "../../src/admin/commands/diverged.ts";
 import { SNAPSHOT_COLUMNS } from "../../src/admin/snapshot-rows.ts";
 import { VERBS } from "../../src/admin/program.ts";
-import { document, peer, report, ShardFixture, wellReports } from "./fixture.ts";
+import { document, NOW, peer, report, ShardFixture, snapshot, wellReports } from "./fixture.ts";
 
 const root = new URL("../../", import.meta.url);
 
@@ -53,6 +53,11 @@ describe("docs/json-output.md", () => {
       (await shardAsIs.adm("rebuild", "-c", "/c.json", "--dry-run", "-o", "json")).out,
     ) as object;
     expect(Object.keys(planned)).toEqual(documented("rebuild"));
+    shardAsIs.files.set("/c.json", JSON.stringify({ ...c, storage: { kind: "zfs", dataset: "tank/pg" } }));
+    const taken = snapshot(NOW);
+    shardAsIs.clonePlace.snapshots.push({ ...taken, dataset: "tank/pg", ownBytes: 0, referencedBytes: 0 });
+    const restored = await shardAsIs.adm("restore", String(NOW), "-f", "/c.json", "--dry-run", "-o", "json");
+    expect(Object.keys(JSON.parse(restored.out) as object)).toEqual(documented("restore"));
     const { async } = JSON.parse((await shard.stat("-s", "1")).out) as { async: object };
     expect(Object.keys(async)).toEqual(documented("stat"));
   });

@@ -6,6 +6,7 @@ import { runStat } from "../../src/admin/stat.ts";
 import type { AdminContext, PeerBackups } from "../../src/admin/context.ts";
 import type { SnapshotEntry } from "../../src/backup/wire.ts";
 import { ManateeError } from "../../src/base/errors.ts";
+import { type Lsn, parseLsn } from "../../src/base/lsn.ts";
 import { encodeAnnouncement } from "../../src/cluster/announcement.ts";
 import { decodeState } from "../../src/cluster/codec.ts";
 import type { Announcement } from "../../src/cluster/observation.ts";
@@ -14,6 +15,7 @@ import { memoryStore, type MemoryStore } from "../../src/coordination/memory/dri
 import type { Session } from "../../src/coordination/port.ts";
 import type { Clone, Clones } from "../../src/postgres/clones.ts";
 import type { Snapshot } from "../../src/storage/port.ts";
+import type { RestoreEnd, Restores, RestoreTarget } from "../../src/postgres/restore.ts";
 import type { ForkContent, Forks, KeptFork } from "../../src/postgres/forks.ts";
 import { type Known, known, type LocalFacts } from "../../src/postgres/rebuild-plan.ts";
 import { shardStore } from "../../src/shard/shard-store.ts";
@@ -340,6 +342,44 @@ export class ShardFixture {
     drop: (name) => Promise.resolve(void (this.clonesKept = this.clonesKept.filter((one) => one.name !== name))),
   };
 
+  /** What was done to this host's peer, and what it shows. */
+  readonly restored: { snapshot: string; incarnation: string }[] = [];
+  sitterHolds = false;
+  /** Called when its data was put back. */
+  onPutBack: (() => Promise<void> | void) | undefined;
+  readonly tried: (RestoreTarget | undefined)[] = [];
+  restoreEnd: RestoreEnd = {
+    timeline: 2,
+    lsn: parseLsn("0/3000060") as Lsn,
+    systemIdentifier: SYSTEM,
+    lastCommitWallMs: NOW - 3_600_000,
+  };
+  readonly restores: Restores = {
+    place: () => Promise.resolve({ ...this.clonePlace, forks: this.kept.map(({ name }) => name) }),
+    try: ({ to, onStep }) => {
+      this.tried.push(to);
+      onStep("recovers");
+      return Promise.resolve(this.restoreEnd);
+    },
+    hold: async () => {
+      if (this.sitterHolds)
+        throw new ManateeError({
+          code: "SITTER_ALREADY_RUNNING",
+          message: "a sitter holds it",
+          remedy: "operator",
+          hint: "Stop it.",
+        });
+      this.sitterHolds = true;
+      return { release: () => void (this.sitterHolds = false) };
+    },
+    putBack: async ({ snapshot: { name }, incarnation }) => {
+      if (!this.sitterHolds) throw new Error("the sitter may start");
+      this.restored.push({ snapshot: name, incarnation });
+      await this.onPutBack?.();
+      return { kept: "tank/pg-fork-inc-c" };
+    },
+  };
+
   /** As the peers' backup servers would answer. */
   readonly backups: PeerBackups = {
     list: async (peer) => ({
@@ -448,6 +488,7 @@ export class ShardFixture {
           sourceBytes: () => Promise.resolve(this.sourceBytes),
         }),
       clones: () => Promise.resolve(this.clones),
+      restores: () => Promise.resolve(this.restores),
       backups: () => Promise.resolve(this.backups),
       shardStore: (session, path) => {
         const shard = shardStore({ session, path, clock: realClock, log: quiet });

@@ -98,6 +98,136 @@ async function cloneAndEnd(shard: TestShard): Promise<void> {
   await expectTidy(shard);
 }
 
+interface Restored {
+  /** As it was before. */
+  readonly primary: TestPeer;
+  readonly peer: TestPeer;
+}
+
+/** A table is dropped, and the shard put back to a snapshot of its async's that has it, or to a point between the two. The primary runs meanwhile, and is told. */
+async function restoreShard(shard: TestShard, to: "snapshot" | "point"): Promise<Restored> {
+  const [primary, peer] = [await shard.primary(), await shard.async()];
+  await shard.writer();
+  await shard.query(primary, "CREATE TABLE seen AS SELECT generate_series(1, 1000) AS n");
+  const on = (text: string) => shard.query<{ n: number | null }>(peer, text).catch(() => []);
+  await expect.poll(() => on("SELECT count(*)::int AS n FROM seen"), { timeout: 60_000 }).toEqual([{ n: 1000 }]);
+  const now = await shard.tool("manatee-adm", ["snapshot", "now", "-f", peer.configFile, "-j"]);
+  expect(now.status, now.stderr).toBe(0);
+  const { name, properties } = JSON.parse(now.stdout) as { name: string; properties: Record<string, string> };
+  await shard.query(primary, "INSERT INTO seen VALUES (1001)");
+  const [{ point } = { point: "" }] = await shard.query<{ point: string }>(
+    primary,
+    "SELECT pg_current_wal_flush_lsn()::text AS point",
+  );
+  const rows = to === "point" ? 1001 : 1000;
+  await shard.query(primary, "DROP TABLE seen");
+  await shard.query(primary, "CREATE TABLE later AS SELECT 1 AS n");
+  await expect.poll(() => on("SELECT n FROM later"), { timeout: 60_000 }).toEqual([{ n: 1 }]);
+  const before = await shard.state();
+  const restore = (...args: readonly string[]) =>
+    shard.tool(
+      "manatee-adm",
+      ["restore", name, "-f", peer.configFile, "-o", "json", ...(to === "point" ? ["--to", point] : []), ...args],
+      300_000,
+    );
+
+  const dry = await restore("--dry-run");
+  expect(dry.status, dry.stderr).toBe(0);
+  expect(JSON.parse(dry.stdout)).toMatchObject({ written: false, kept: null, generation: before.generation + 1 });
+  expect((await restore("-y")).stderr).toContain("this peer's sitter runs");
+  await peer.stopSitter();
+  expect((await restore("-y")).stderr).toMatch(/the shard runs: .*RESTORE_REFUSED/s);
+  expect((await shard.state()).generation).toBe(before.generation);
+  expect(await shard.storage.datasets()).not.toContainEqual(expect.stringMatching(/-(look|staged|fork-.*)$/));
+
+  const { status, stdout, stderr } = await restore("-y", "--while-running");
+  expect(status, stderr).toBe(0);
+  const done = JSON.parse(stdout) as { kept: string; lsn: string; lastCommit: string };
+  expect(done).toMatchObject({ written: true, refused: [], generation: before.generation + 1 });
+  const position = (lsn: string) => Number.parseInt(lsn.split("/")[1] ?? "", 16);
+  if (to === "point") expect(position(done.lsn)).toBeGreaterThanOrEqual(position(point));
+  else expect(position(done.lsn)).toBeLessThanOrEqual(position(properties["manatee:lsn"] ?? ""));
+  expect(Date.parse(done.lastCommit)).toBeGreaterThan(0);
+  expect(await shard.storage.datasets()).toContain(done.kept);
+  peer.startSitter();
+  await shard.waitFor(
+    "it is open to clients, and the others keep what they hold",
+    ({ state, reports }) =>
+      state?.primary.id === peer.id &&
+      state.provisional !== true &&
+      reports[peer.name]?.postgres.gate === "open" &&
+      reports[primary.name]?.role === "deposed" &&
+      reports[primary.name]?.postgres.state === "standby",
+    120_000,
+  );
+  expect(await shard.query(peer, "SELECT count(*)::int AS n, max(n) AS top FROM seen")).toEqual([
+    { n: rows, top: rows },
+  ]);
+  expect(await shard.query(peer, "SELECT to_regclass('later')::text AS n")).toEqual([{ n: null }]);
+  const state = await shard.state();
+  expect(state).toMatchObject({ sync: null, oneNodeWriteMode: true, generation: before.generation + 1 });
+  expect(new Set(state.deposed.map(({ id }) => id))).toEqual(new Set([before.primary.id, before.sync?.id]));
+  return { primary, peer };
+}
+
+/** The others come after it, and keep what they held. */
+async function restoreAndGoOn(shard: TestShard): Promise<void> {
+  const { primary, peer } = await restoreShard(shard, "snapshot");
+  await shard.query(peer, "INSERT INTO seen VALUES (-1)");
+  const off = await shard.adm("set-onwm", "-m", "off", "-y");
+  expect(off.status, off.stderr).toBe(0);
+  await shard.waitForChain();
+  expect((await shard.state()).primary.id).toBe(peer.id);
+  for (const each of shard.peers)
+    await expect
+      .poll(() => shard.query(each, "SELECT count(*)::int AS n FROM seen"), { timeout: 60_000, message: each.name })
+      .toEqual([{ n: 1001 }]);
+  for (const each of shard.peers) expect((await each.report())?.postgres.forksKept, each.name).toBeGreaterThan(0);
+  const forks = await shard.tool("manatee-adm", ["diverged", "-f", primary.configFile, "-o", "json"]);
+  const [fork] = JSON.parse(forks.stdout) as { name: string }[];
+  const held = await shard.tool("manatee-adm", [
+    "diverged",
+    "-f",
+    primary.configFile,
+    "-t",
+    fork?.name ?? "",
+    "-o",
+    "json",
+  ]);
+  expect(held.status, held.stderr).toBe(0);
+  // The table that was dropped, and the one that was made.
+  expect((JSON.parse(held.stdout) as { commits: unknown[] }).commits.length).toBeGreaterThanOrEqual(2);
+  await shard.checkEqual();
+  await expectTidy(shard);
+}
+
+/** It was the wrong point in time: the former primary takes over with all that it holds, and nothing was lost. */
+async function restoreAndGoBack(shard: TestShard): Promise<void> {
+  const { primary, peer } = await restoreShard(shard, "point");
+  await peer.stopSitter();
+  const back = await shard.adm("takeover", "--accept-loss", "-n", primary.name, "-y");
+  expect(back.status, back.stderr).toBe(0);
+  expect(await shard.query(primary, "SELECT n FROM later")).toEqual([{ n: 1 }]);
+  expect(await shard.query(primary, "SELECT to_regclass('seen')::text AS n")).toEqual([{ n: null }]);
+  peer.startSitter();
+  if ((await shard.state()).oneNodeWriteMode === true) {
+    const off = await shard.adm("set-onwm", "-m", "off", "-y");
+    expect(off.status, off.stderr).toBe(0);
+  }
+  if ((await shard.state()).freeze !== undefined) {
+    const unfrozen = await shard.adm("unfreeze");
+    expect(unfrozen.status, unfrozen.stderr).toBe(0);
+  }
+  await shard.waitForChain();
+  expect((await shard.state()).primary.id).toBe(primary.id);
+  for (const each of shard.peers)
+    await expect
+      .poll(() => shard.query(each, "SELECT n FROM later").catch(() => []), { timeout: 60_000, message: each.name })
+      .toEqual([{ n: 1 }]);
+  await shard.checkEqual();
+  await expectTidy(shard);
+}
+
 /** By its socket, as the superuser. */
 async function askClone({ port, socket }: { port: number; socket: string }, text: string): Promise<readonly unknown[]> {
   const client = new Client({ host: socket, port, user: "postgres", database: "postgres" });
@@ -111,6 +241,12 @@ async function askClone({ port, socket }: { port: number; socket: string }, text
 }
 
 describe.skipIf(noZfs !== undefined)(noZfs ?? "on a real ZFS", () => {
+  scenario(
+    "O2: the shard goes back to a snapshot, and the other peers after it when they are told (ZFS)",
+    { zfsMegabytes: 3000 },
+    restoreAndGoOn,
+  );
+
   scenario(
     "a clone of an async takes writes that the shard never sees, and goes with its time (ZFS)",
     { zfsMegabytes: 2000 },
@@ -181,6 +317,18 @@ async function receives(peer: TestPeer): Promise<boolean> {
 }
 
 describe.skipIf(noBtrfs !== undefined)(noBtrfs ?? "on a real Btrfs", () => {
+  scenario(
+    "O2: the shard goes back to a snapshot, and the other peers after it when they are told (Btrfs)",
+    { btrfsMegabytes: 3000 },
+    restoreAndGoOn,
+  );
+
+  scenario(
+    "O2: back from a point in time that was the wrong one, nothing is lost that was there before (Btrfs)",
+    { btrfsMegabytes: 3000 },
+    restoreAndGoBack,
+  );
+
   scenario(
     "a clone of an async takes writes that the shard never sees, and goes with its time (Btrfs)",
     { btrfsMegabytes: 2000 },

@@ -1,14 +1,14 @@
 import { type Command, Option } from "commander";
 import { formatDuration, parseDuration } from "../../base/duration.ts";
-import { ManateeError } from "../../base/errors.ts";
 import { formatLsn } from "../../base/lsn.ts";
 import { isoTime } from "../../base/text.ts";
 import type { Ms } from "../../base/units.ts";
 import { roleOf } from "../../cluster/state.ts";
 import type { Clone, ClonePlace, Clones, CloneSource } from "../../postgres/clones.ts";
-import { decodeFacts, verdictOf } from "../../snapshots/facts.ts";
+import { decodeFacts } from "../../snapshots/facts.ts";
 import { confirm, readDocument } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
+import { describeSnapshot, findSnapshot } from "../clone-source.ts";
 import { withShard } from "../connect.ts";
 import type { AdminContext } from "../context.ts";
 import { examples, printTable } from "../output.ts";
@@ -148,9 +148,9 @@ async function make(context: AdminContext, clones: Clones, options: Wanted): Pro
   const { self } = target.config;
   const role = await withShard(context, target, async (access) => roleOf((await readDocument(access)).state, self.id));
   const place = await clones.place();
-  const chosen = wanted === "now" ? undefined : find(place, wanted);
+  const chosen = wanted === "now" ? undefined : findSnapshot(place, wanted);
   const port = await clones.choosePort(options.port);
-  const source = chosen === undefined ? "a snapshot that is taken now" : `snapshot ${describe(chosen)}`;
+  const source = chosen === undefined ? "a snapshot that is taken now" : `snapshot ${describeSnapshot(chosen)}`;
   terminal.note(
     `Starts PostgreSQL on a clone of ${source}, on port ${port} of this machine, for ${formatDuration(ttl)}.`,
   );
@@ -185,33 +185,11 @@ async function take(
   onStep("takes a snapshot");
   try {
     const { name } = await (await context.backups(target.config)).takeNow(target.config.self);
-    return find(await clones.place(), name);
+    return findSnapshot(await clones.place(), name);
   } catch (error) {
     context.terminal.note("None could be taken. One that is there already serves as well: see manatee-adm snapshots.");
     throw error;
   }
-}
-
-function find({ snapshots }: ClonePlace, name: string): CloneSource {
-  const found = snapshots.find((one) => one.name === name);
-  if (!found)
-    throw new ManateeError({
-      code: "CLONE_NO_SNAPSHOT",
-      message: `this host's peer has no snapshot ${JSON.stringify(name)}`,
-      remedy: "operator",
-      hint:
-        snapshots.length === 0
-          ? "It has none: clone now takes one."
-          : `Its newest is ${snapshots.at(-1)?.name}; manatee-adm snapshots lists all.`,
-    });
-  const verdict = verdictOf(found.properties);
-  if (verdict?.passed !== false) return found;
-  throw new ManateeError({
-    code: "SNAPSHOT_UNSOUND",
-    message: `snapshot ${name} can't be restored: ${verdict.text}`,
-    remedy: "operator",
-    hint: "Take another one: manatee-adm snapshots tells which were verified.",
-  });
 }
 
 function doubtsOf(role: string | undefined, { shared, freePercent }: ClonePlace): readonly string[] {
@@ -228,12 +206,6 @@ function doubtsOf(role: string | undefined, { shared, freePercent }: ClonePlace)
         ]
       : []),
   ];
-}
-
-function describe({ name, createdWallMs, properties }: CloneSource): string {
-  const facts = decodeFacts(properties);
-  const end = facts === undefined ? "" : `, up to ${formatLsn(facts.lsn)} on timeline ${facts.timeline} at the latest`;
-  return `${name} (of ${isoTime(createdWallMs)}${end})`;
 }
 
 function tell(

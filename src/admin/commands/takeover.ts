@@ -1,23 +1,15 @@
 import type { Command } from "commander";
 import { ManateeError } from "../../base/errors.ts";
-import { canFollow, type Lineage } from "../../base/lineage.ts";
-import { formatLsn, type Lsn } from "../../base/lsn.ts";
-import { entryFrom } from "../../cluster/step.ts";
-import {
-  entryOf,
-  FREEZE_OF_MODE,
-  type PeerAddress,
-  type PeerEntry,
-  roleOf,
-  type ShardState,
-  shortName,
-} from "../../cluster/state.ts";
+import { canFollow } from "../../base/lineage.ts";
+import { formatLsn } from "../../base/lsn.ts";
+import { type PeerEntry, roleOf, type ShardState, shortName } from "../../cluster/state.ts";
 import { confirm, readDocument, writeChange, type Written } from "../change.ts";
 import { addChangeOptions, type ChangeCommandOptions, changeOptions } from "../change-options.ts";
 import { type ShardAccess, withShard } from "../connect.ts";
 import type { AdminContext } from "../context.ts";
 import { isCalled } from "../find-peer.ts";
 import { isoTime } from "../../base/text.ts";
+import { forcedState, type Holder, runsPostgres } from "../forced.ts";
 import { examples, printTable } from "../output.ts";
 import { type Picture, takePicture } from "../picture.ts";
 import type { ExitStatus, Run } from "../program.ts";
@@ -29,15 +21,6 @@ import { WrongUse } from "../wrong-use.ts";
 interface Options extends ChangeCommandOptions {
   readonly acceptLoss?: boolean;
   readonly zonename?: string;
-}
-
-/** A peer whose data are known, as a claimant or an heir must be. */
-interface Holder {
-  readonly peer: PeerAddress;
-  readonly incarnation: string;
-  readonly lineage: Lineage;
-  readonly end: Lsn;
-  readonly systemIdentifier: string | undefined;
 }
 
 export function define(command: Command, run: Run): void {
@@ -81,14 +64,7 @@ async function takeover(context: AdminContext, given: Options): Promise<ExitStat
 
 /** Commits need primary and sync together: while both run, they may go on acknowledging until they have read the new state. */
 function refuseWhileServing(state: ShardState, picture: Picture): void {
-  const runs = (peer: PeerEntry | null) => {
-    const asked = peer === null ? undefined : picture.peers[peer.id];
-    return (
-      asked?.postgresPort === "open" ||
-      asked?.report?.postgres.state === "primary" ||
-      asked?.report?.postgres.state === "standby"
-    );
-  };
+  const runs = (peer: PeerEntry) => runsPostgres(picture, peer);
   const sync = state.sync;
   if (!runs(state.primary) || (sync !== null && !runs(sync))) return;
   throw new ManateeError({
@@ -166,42 +142,6 @@ function tellLoss(
   }
   if (state.sync !== null && claimant.peer.id === state.sync.id)
     say("It is the sync: nothing that was confirmed is missing, unless its data are older than its name.");
-}
-
-/** T1's claim, by hand: provisional, on a timeline that nobody has used; the new primary's sitter does the rest. */
-function forcedState(
-  state: ShardState,
-  { claimant, heir, date, picture }: { claimant: Holder; heir: Holder | undefined; date: string; picture: Picture },
-): ShardState {
-  const named = (holder: Holder) => entryFrom(holder.peer, holder.incarnation, entryOf(state, holder.peer.id));
-  const taken = new Set([claimant.peer.id, heir?.peer.id]);
-  const left = (peers: readonly (PeerEntry | null)[]) =>
-    peers.filter((peer): peer is PeerEntry => peer !== null && !taken.has(peer.id));
-  const seen = Object.values(picture.peers).map(({ report }) => report?.postgres.timeline ?? 0);
-  const timeline = Math.max(state.highestTimeline, claimant.lineage.timeline, ...seen) + 1;
-  return {
-    ...state,
-    generation: state.generation + 1,
-    primary: named(claimant),
-    sync: heir === undefined ? null : named(heir),
-    async: left(state.async),
-    deposed: left([...state.deposed, state.primary, state.sync]),
-    initWal: claimant.end,
-    initTimeline: claimant.lineage.timeline,
-    provisional: true,
-    timeline,
-    highestTimeline: timeline,
-    systemIdentifier: state.systemIdentifier ?? claimant.systemIdentifier,
-    promote: undefined,
-    malformedPromote: undefined,
-    requires: state.requires.includes("incarnations") ? state.requires : [...state.requires, "incarnations"],
-    ...(heir === undefined
-      ? {
-          oneNodeWriteMode: true,
-          freeze: state.freeze ?? { date, reason: FREEZE_OF_MODE.forcedAlone },
-        }
-      : { oneNodeWriteMode: false }),
-  };
 }
 
 function progress(picture: Picture, { state: mine }: Written, claimant: Holder): Progress {

@@ -64,9 +64,9 @@ export class KeptClones {
     if (!clone) throw cloneUnknown(name, all);
     const dataset = await storage.look(clone.dataset);
     if (!dataset) return;
-    await this.#endServer(dataset);
+    await endServer(this.#options, dataset);
     if (dataset.origin) await this.#release(dataset.origin, name);
-    await this.#unmount(dataset.name);
+    await unmountWhenLeft(this.#options, dataset.name);
     await storage.destroyDataset(dataset.name);
   }
 
@@ -107,34 +107,35 @@ export class KeptClones {
       if (errorCode(error) !== "STORAGE_NO_SNAPSHOT") throw error;
     });
   }
+}
 
-  /** A process that is just ending is no server any more, but its working folder is there for a moment longer. */
-  async #unmount(dataset: string): Promise<void> {
-    const { clock, timers, storage } = this.#options;
-    const limit = clock.now() + UNMOUNT_LIMIT_MS;
-    for (;;)
-      try {
-        return await storage.storage.unmount(dataset);
-      } catch (error) {
-        // Somebody else ends it as well.
-        if (errorCode(error) === "STORAGE_NO_DATASET") return;
-        if (errorCode(error) !== "STORAGE_BUSY" || clock.now() > limit) throw error;
-        await pause(timers, POLL_MS);
-      }
-  }
+/** At once, without a checkpoint of what goes anyway, but so that it gives its shared memory back. */
+export async function endServer(
+  { clock, timers }: Pick<KeptClonesOptions, "clock" | "timers">,
+  dataset: Dataset,
+): Promise<void> {
+  const folder = await folderOf(dataset);
+  if (folder === undefined) return;
+  const pid = Number.parseInt((await readIfThere(join(folder, "postmaster.pid"))) ?? "", 10);
+  const limit = clock.now() + STOP_LIMIT_MS;
+  if ((await postgresProcessesOn(folder)).includes(pid)) signalProcess(pid, "SIGQUIT");
+  else return endServersOn(folder);
+  while ((await postgresProcessesOn(folder)).length > 0 && clock.now() < limit) await pause(timers, POLL_MS);
+  await endServersOn(folder);
+}
 
-  /** At once, without a checkpoint of what goes anyway, but so that it gives its shared memory back. */
-  async #endServer(dataset: Dataset): Promise<void> {
-    const { clock, timers } = this.#options;
-    const folder = await folderOf(dataset);
-    if (folder === undefined) return;
-    const pid = Number.parseInt((await readIfThere(join(folder, "postmaster.pid"))) ?? "", 10);
-    const limit = clock.now() + STOP_LIMIT_MS;
-    if ((await postgresProcessesOn(folder)).includes(pid)) signalProcess(pid, "SIGQUIT");
-    else return endServersOn(folder);
-    while ((await postgresProcessesOn(folder)).length > 0 && clock.now() < limit) await pause(timers, POLL_MS);
-    await endServersOn(folder);
-  }
+/** A process that is just ending is no server any more, but its working folder is there for a moment longer. */
+export async function unmountWhenLeft({ clock, timers, storage }: KeptClonesOptions, dataset: string): Promise<void> {
+  const limit = clock.now() + UNMOUNT_LIMIT_MS;
+  for (;;)
+    try {
+      return await storage.storage.unmount(dataset);
+    } catch (error) {
+      // Somebody else ends it as well.
+      if (errorCode(error) === "STORAGE_NO_DATASET") return;
+      if (errorCode(error) !== "STORAGE_BUSY" || clock.now() > limit) throw error;
+      await pause(timers, POLL_MS);
+    }
 }
 
 async function serversOf(dataset: Dataset): Promise<readonly number[]> {

@@ -1,25 +1,17 @@
 // Makes clones: a server on a copy of a snapshot, which recovers to where the snapshot ends, begins a timeline of its own there, and takes writes. The shard's own server and its data
 // are not touched, and the clone is nobody's peer: it bears no mark, no slots, no upstream, and a sitter finds it nowhere.
 
-import { rm, stat, writeFile } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { createServer } from "node:net";
-import { join } from "node:path";
 import { explainError, ManateeError } from "../../base/errors.ts";
 import type { Ms } from "../../base/units.ts";
 import type { PostgresConfig } from "../../config/types.ts";
 import { cloneHold, encodeClone } from "../../snapshots/clones.ts";
 import type { Clone, ClonePlace, Clones, CloneSource } from "../clones.ts";
-import { findBinaries } from "./binaries.ts";
 import { cloneWorkFolder, KeptClones, type KeptClonesOptions } from "./clones.ts";
-import { pause } from "../../world/waiting.ts";
 import { cloneDataset, datasetAway } from "./dataset.ts";
-import { errorCode, flushFileSystem, readIfThere } from "./durable.ts";
-import { readControlFile } from "./control-file.ts";
-import { IsolatedServer } from "./isolated-server.ts";
-import { linksOutside, snapshotLeadsOut } from "./links-outside.ts";
-import { MARK_FILE } from "./mark.ts";
-import { dropUnreachableHistories } from "./start.ts";
-import { dropBelongings } from "./staged.ts";
+import { errorCode } from "./durable.ts";
+import { startRecovered } from "./recovered-server.ts";
 
 export interface PeerClonesOptions extends KeptClonesOptions {
   readonly config: PostgresConfig;
@@ -29,10 +21,6 @@ export interface PeerClonesOptions extends KeptClonesOptions {
 const PORT_STEP = 10_000;
 const PORTS_TRIED = 100;
 const PORT_MAX = 65_535;
-const POLL_MS: Ms = 50;
-const SQL_LIMIT_MS: Ms = 20_000;
-/** What a clone takes of the memory that the shard's server was given. */
-const SHARED_BUFFERS = "128MB";
 
 /** Of the peer that this configuration describes. */
 export class PeerClones implements Clones {
@@ -119,43 +107,18 @@ export class PeerClones implements Clones {
     { port, limitMs, onStep }: { port: number; limitMs: Ms; onStep: (text: string) => void },
   ): Promise<void> {
     const { config, clock, timers } = this.#options;
-    const outside = await linksOutside(folder);
-    if (outside !== undefined) throw snapshotLeadsOut(outside);
-    const major = Number.parseInt((await readIfThere(join(folder, "PG_VERSION"))) ?? "", 10);
-    if (!Number.isInteger(major)) throw notStarted("there is no PG_VERSION in the snapshot");
-    const { postgres } = await findBinaries({ binDir: config.binDir, major });
-    await dropBelongings(folder);
-    await dropUnreachableHistories(folder, await readControlFile(folder));
-    for (const name of ["standby.signal", MARK_FILE]) await rm(join(folder, name), { force: true });
-    // Recovery that ends in a new timeline: its WAL can't be taken for the shard's.
-    await writeFile(join(folder, "recovery.signal"), "", { mode: 0o600, flush: true });
-    await flushFileSystem(folder);
-    const server = new IsolatedServer({
+    await startRecovered({
       folder,
-      workFolder: cloneWorkFolder(folder),
+      config,
       port,
-      superuser: config.superuser,
       hba: HBA,
-      settings: { ...SETTINGS, cluster_name: `manatee-clone-${port}` },
-      before: [],
+      settings: { listen_addresses: "localhost", cluster_name: `manatee-clone-${port}` },
       detached: true,
-      applicationName: "manatee-clone",
+      limitMs,
+      onStep,
       clock,
       timers,
     });
-    try {
-      const began = clock.now();
-      onStep("recovers");
-      await server.start(postgres);
-      while (!(await takesWrites(server))) {
-        if (server.hasEnded()) throw notStarted((await server.lastWords()).said);
-        if (clock.now() - began > limitMs) throw notStarted(`it has not recovered after ${limitMs / 1000} s`);
-        await pause(timers, POLL_MS);
-      }
-    } catch (error) {
-      await server.kill();
-      throw error;
-    }
   }
 
   #shardPorts(): readonly number[] {
@@ -168,44 +131,17 @@ export class PeerClones implements Clones {
 /** From this machine only, by the roles and passwords that the data holds. The socket lies in a folder that only the data's owner enters. */
 const HBA = ["local all all trust", "host all all 127.0.0.1/32 scram-sha-256", "host all all ::1/128 scram-sha-256"];
 
-const SETTINGS: Readonly<Record<string, string>> = {
-  listen_addresses: "localhost",
-  shared_buffers: SHARED_BUFFERS,
-  // There is an end of the WAL, and nobody to ask for more.
-  restore_command: "exit 1",
-  recovery_target: "",
-  recovery_target_lsn: "",
-  recovery_target_name: "",
-  recovery_target_time: "",
-  recovery_target_xid: "",
-  recovery_target_timeline: "latest",
-  recovery_target_action: "promote",
-  // A standby that answers would have to have as many of everything as the primary.
-  hot_standby: "off",
-};
-
-/** Also false where it has ended. */
-async function takesWrites(server: IsolatedServer): Promise<boolean> {
-  if (!(await server.accepts().catch(sessionRefused))) return false;
-  const [row] = await server.sql("template1", "select pg_is_in_recovery() as recovers", { limitMs: SQL_LIMIT_MS });
-  return row?.["recovers"] === "f";
-}
-
-function sessionRefused(error: unknown): never {
-  throw notStarted(`no session can be opened: ${explainError(error)}`);
-}
-
 /** PostgreSQL runs as who owns the data only, and refuses root. */
-async function demandOwner(dataDir: string): Promise<void> {
+export async function demandOwner(dataDir: string): Promise<void> {
   const { uid } = await stat(dataDir).catch((error: unknown) => {
     throw errorCode(error) === "ENOENT" ? datasetAway(`there is no ${dataDir}`) : error;
   });
   if (uid === process.geteuid?.() && uid !== 0) return;
   throw new ManateeError({
     code: "CLONE_NOT_OWNER",
-    message: `a clone is made by the user that owns ${dataDir} (uid ${uid}), not by uid ${process.geteuid?.()}`,
+    message: `this is for the user that owns ${dataDir} (uid ${uid}), not for uid ${process.geteuid?.()}`,
     remedy: "operator",
-    hint: "Run it as that user: sudo -u postgres manatee-adm clone …",
+    hint: "Run it as that user: sudo -u postgres manatee-adm …",
   });
 }
 
@@ -223,14 +159,5 @@ function portTaken(what: string): ManateeError {
     message: what,
     remedy: "operator",
     hint: "Give another one (--port), or drop the clone that has it: manatee-adm clone --list.",
-  });
-}
-
-function notStarted(what: string): ManateeError {
-  return new ManateeError({
-    code: "CLONE_NOT_STARTED",
-    message: `PostgreSQL does not come up on the clone: ${what}`,
-    remedy: "operator",
-    hint: "Nothing of it is left. Take another snapshot (one that is verified), or look at this machine's memory and disk; a long recovery wants a longer --timeout.",
   });
 }

@@ -108,7 +108,7 @@ async function prepare(
 }
 
 /** Taken in backup mode: recovery begins where that says, not where the control file does. */
-async function backupStart(dataDir: string): Promise<Lsn | undefined> {
+export async function backupStart(dataDir: string): Promise<Lsn | undefined> {
   const label = await readIfThere(join(dataDir, "backup_label"));
   const position = label && /^START WAL LOCATION: (\S+)/m.exec(label)?.[1];
   return position === undefined || position === "" ? undefined : parseLsn(position);

@@ -7,6 +7,9 @@ import { datasetAway, forkDataset, type PostgresStorage, stagedDataset } from ".
 import { flushFileSystem, readIfThere, removeDurably, writeDurably } from "./durable.ts";
 import type { Places } from "./places.ts";
 
+/** What a swap needs to know: a tool has no more. */
+export type SwapContext = Pick<Context, "storage" | "places" | "mark" | "log">;
+
 interface Journal {
   /** What is there now is kept as the fork of that name. */
   readonly fork: string;
@@ -17,7 +20,7 @@ interface Journal {
 }
 
 /** The staged dataset is complete, durable and bears the mark that is to hold. Resolves when it is in place; else {@link settleSwap} goes on later. */
-export async function swapIn(context: Context, journal: Journal): Promise<void> {
+export async function swapIn(context: SwapContext, journal: Journal): Promise<void> {
   // In this order: the second alone would pass for a rewind that was cut short.
   await writeDurably(context.places.swapJournal, JSON.stringify(journal));
   await context.mark.protect();
@@ -25,7 +28,7 @@ export async function swapIn(context: Context, journal: Journal): Promise<void> 
 }
 
 /** Ends what was begun. Does nothing where nothing was. Errors: those of the storage, `PG_DATASET_AWAY`. */
-export async function settleSwap(context: Context): Promise<void> {
+export async function settleSwap(context: SwapContext): Promise<void> {
   const journal = await readJournal(context);
   if (!context.storage || !journal) return;
   await renameBoth(context.storage, journal);
@@ -73,7 +76,7 @@ export async function isSwapping({ swapJournal }: Places): Promise<boolean> {
   return (await readIfThere(swapJournal)) !== undefined;
 }
 
-async function readJournal(context: Context): Promise<Journal | undefined> {
+async function readJournal(context: SwapContext): Promise<Journal | undefined> {
   const text = await readIfThere(context.places.swapJournal);
   return text === undefined ? undefined : (JSON.parse(text) as Journal);
 }

@@ -3,9 +3,9 @@
 import { copyFile, constants, lstat, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { TimelineSegment, WalPoint } from "../../base/lineage.ts";
-import type { Lsn } from "../../base/lsn.ts";
+import type { Lsn, Timeline } from "../../base/lsn.ts";
 import { segmentName, walWanted } from "../wal-segments.ts";
-import { flushFolder } from "./durable.ts";
+import { flushFolder, isMissing } from "./durable.ts";
 
 const SEGMENT_NAME = /^[0-9A-F]{24}(\.partial)?$/;
 
@@ -49,6 +49,27 @@ export async function cutWal(folder: string, { timeline, lsn }: WalPoint): Promi
   for (const name of names) if (name.slice(0, last.length) > last) await rm(join(folder, name));
   if (names.includes(last)) await zeroFrom(join(folder, last), lsn % segmentBytes, segmentBytes);
   await flushFolder(folder);
+}
+
+/** Takes away the WAL of timelines above that one. */
+export async function dropLaterTimelines(folder: string, timeline: Timeline): Promise<void> {
+  for (const name of await readdir(folder))
+    if (SEGMENT_NAME.test(name) && Number.parseInt(name.slice(0, 8), 16) > timeline) await rm(join(folder, name));
+}
+
+/** Adds to the WAL in `to` what `from` has of it from `start` on, on whatever timeline, with the histories. Of one that is used again meanwhile nothing comes: recovery ends before it. */
+export async function addWal({ from, to, start }: { from: string; to: string; start: Lsn }): Promise<void> {
+  const segmentBytes = await walSegmentBytes(from);
+  // Names are in the order of the WAL, behind the timeline.
+  const first = segmentName(0, start / segmentBytes, segmentBytes).slice(8);
+  for (const name of await readdir(from)) {
+    const wanted = name.endsWith(".history") || (SEGMENT_NAME.test(name) && name.slice(8, 24) >= first);
+    if (!wanted) continue;
+    await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE).catch(async (error: unknown) => {
+      if (!isMissing(error)) throw error;
+      await rm(join(to, name), { force: true });
+    });
+  }
 }
 
 async function zeroFrom(path: string, offset: bigint, segmentBytes: bigint): Promise<void> {
