@@ -186,7 +186,7 @@ describe("the clones of this host's peer", () => {
     });
     await expect(making).rejects.toMatchObject({
       code: "CLONE_NOT_OWNER",
-      message: expect.stringMatching(/^a clone is made by the user that owns \/ \(uid 0\), not by uid \d+$/) as string,
+      message: expect.stringMatching(/^this is for the user that owns \/ \(uid 0\), not for uid \d+$/) as string,
     });
   });
 });

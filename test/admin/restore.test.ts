@@ -1,4 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { readSitterConfig } from "../../src/config/read-sitter.ts";
+import { restoresOf } from "../../src/main/restores-of.ts";
+import type { World } from "../../src/world/port.ts";
 import { document, NOW, peer, report, ShardFixture, snapshot } from "./fixture.ts";
 
 const TAKEN = NOW - 3_600_000;
@@ -222,5 +225,20 @@ describe("restore (O2)", () => {
     const { status, err } = await shard.adm("restore", ...args, ...FILE);
     expect(err).toContain(message);
     expect(status).toBe(2);
+  });
+
+  it("needs a storage that takes snapshots", () => {
+    const json = JSON.stringify({
+      ip: "127.0.0.1",
+      zoneId: "peer1",
+      shardPath: "/manatee/1",
+      zkCfg: { connStr: "127.0.0.1:2181" },
+      postgres: { dataDir: "/data" },
+    });
+    const read = readSitterConfig({ json, env: {}, file: "sitter.json" });
+    if (read.kind === "invalid") throw new Error(JSON.stringify(read.problems));
+    expect(() => restoresOf(read.config, {} as World)).toThrow(
+      expect.objectContaining({ code: "RESTORE_NO_STORAGE", remedy: "operator" }) as Error,
+    );
   });
 });
