@@ -7,8 +7,8 @@ import { type Outcome, runScript } from "../../simulation/script.ts";
 import { decide } from "../../src/cluster/decide.ts";
 import { arbitraryStory } from "./arbitrary-script.ts";
 
-/** Less than half a minute on two idle cores; more by MANATEE_PROPERTY_RUNS. */
-const RUNS = Number(process.env["MANATEE_PROPERTY_RUNS"] ?? 120);
+/** Less than half a minute on two idle cores; more in test:full, and by MANATEE_PROPERTY_RUNS. */
+const RUNS = Number(process.env["MANATEE_PROPERTY_RUNS"] ?? (process.env["MANATEE_TEST_FULL"] === "1" ? 1_000 : 120));
 const SEED = Number(process.env["MANATEE_PROPERTY_SEED"] ?? 20_251_125);
 /** A run is well below a second. */
 const TIMEOUT_MS = 60_000 + RUNS * 2_000;
