@@ -3,8 +3,8 @@
 import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Lsn } from "../../src/base/lsn.ts";
-import type { PostgresObservation } from "../../src/cluster/observation.ts";
+import { formatLsn, type Lsn } from "../../src/base/lsn.ts";
+import type { PostgresObservation, StandbyServer } from "../../src/cluster/observation.ts";
 import {
   backendPids,
   eventually,
@@ -361,5 +361,46 @@ describe("a standby whose primary died inside a WAL record that goes on in anoth
       "it has what was written since",
       async () => (await c.sql("select to_regclass('t') is not null as there"))[0]?.["there"] === true,
     );
+  });
+});
+
+describe("a standby whose WAL ends inside a record, at a segment's boundary, and whose upstream has removed the next segment", () => {
+  let bench: PostgresBench;
+  afterAll(() => bench.cleanUp());
+
+  const isLeftBehind =
+    (upstream: TestPeer) =>
+    ({ server }: PostgresObservation) =>
+      server.kind === "standby" && server.caughtUpLocally && server.walGoneAt === upstream.self.id;
+
+  it("is known to lack what its upstream no longer has: the segment asked for lies behind that of its last whole record (R1.9)", async () => {
+    bench = await PostgresBench.open();
+    const a = await bench.peer("a", { walKeepBytes: 1024 ** 2 });
+    const b = await bench.peer("b");
+    await startPrimary(a);
+    await startStandby(b, a);
+    const [walwriter] = await backendPids(a, "backend_type = 'walwriter'");
+    process.kill(walwriter as number, "SIGSTOP");
+    await a.sql(FILL_A_SEGMENT);
+    const { end } = (await a.primary()).wal;
+    await b.until("it has all that is flushed", ({ server }) => server.kind === "standby" && server.wal.end >= end);
+    await b.perform({ kind: "stop", mode: "immediate" });
+    process.kill(walwriter as number, "SIGCONT");
+    const [next] = await a.sql(`select pg_walfile_name('${formatLsn((end + 1n) as Lsn)}') as name`);
+    await eventually("the primary has removed the next segment", async () => {
+      await a.sql("create table if not exists later (n int)");
+      await a.sql("insert into later values (1)");
+      await a.sql("select pg_switch_wal()");
+      await a.sql("checkpoint");
+      const kept = await a.sql("select name from pg_ls_waldir()");
+      return !kept.some(({ name }) => name === next?.["name"]);
+    });
+    const settings = settingsWith({ upstream: a.self, gate: "open" });
+    await b.perform({ kind: "start", as: "standby", settings, unfinishedTimeline: undefined });
+    await b.until("its upstream has said so", isLeftBehind(a));
+    // So it stays when it receives from nobody, before its data is left.
+    await b.apply({ upstream: null });
+    const { server } = await b.until("it stands, and knows", (now) => stands(now) && isLeftBehind(a)(now));
+    expect((server as StandbyServer).wal.end).toBeLessThan(end);
   });
 });

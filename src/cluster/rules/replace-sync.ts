@@ -164,14 +164,22 @@ function isReady({ obs, server }: PrimaryScene, peer: PeerEntry): boolean {
   );
 }
 
-/** The async that could be asked first to stream from here; it does so by following `callsFor`. */
+/**
+ * The async that is asked to stream from here; it does so by following `callsFor`. One that does not come within the bound is passed over for the next, and so
+ * on in a ring: what keeps it (a link, a replay that is paused) may not be seen from here.
+ */
 export function asyncToCall(scene: PrimaryScene): PeerEntry | undefined {
-  const compare = compareAsSync(scene.obs.tags);
-  const callable = scene.state.async.filter((peer) => {
-    const found = electionEntryOf(scene.obs, peer.id)?.announcement;
-    return found?.incarnation !== undefined && found.phase !== "restoring" && found.phase !== "diverged";
-  });
-  return callable.sort((a, b) => compare(tagsOf(scene, a), tagsOf(scene, b)))[0];
+  const { obs, state } = scene;
+  const compare = compareAsSync(obs.tags);
+  const missed = ({ id }: PeerEntry): 0 | 1 => (isMissed(obs, id) ? 1 : 0);
+  const callable = state.async
+    .filter((peer) => {
+      const found = electionEntryOf(obs, peer.id)?.announcement;
+      return found?.incarnation !== undefined && found.phase !== "restoring" && found.phase !== "diverged";
+    })
+    .sort((a, b) => missed(a) - missed(b) || compare(tagsOf(scene, a), tagsOf(scene, b)));
+  const passed = Math.floor(waited(scene, "replace") / obs.policy.opsTimeoutMs);
+  return callable[passed % callable.length];
 }
 
 export function replaceSync(scene: PrimaryScene, reason: string, settings: PostgresSettings): Step {

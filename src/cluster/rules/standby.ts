@@ -360,6 +360,7 @@ function chooseUpstream(scene: Scene): PeerEntry {
   const primaryGone = judgeGone(obs, state, state.primary, { flows: receivesFrom(obs, state.primary) }).gone;
   const calls = electionEntryOf(obs, state.primary.id)?.announcement?.callsFor === me;
   if (!primaryGone && (calls || role !== "async")) return state.primary;
+  if (primaryGone && state.sync && goesToSync(scene, state.sync)) return state.sync;
   const chain = chainOf(state);
   const above =
     role === "async"
@@ -381,6 +382,16 @@ function chooseUpstream(scene: Scene): PeerEntry {
   };
   const found = above.findLast(serves);
   return found ?? (primaryGone && state.sync && state.sync.id !== me && role !== "async" ? state.sync : state.primary);
+}
+
+/**
+ * While the primary is gone: the sync stands still for want of an heir, which nobody is for it who receives from a peer that does not reach it. Who has come
+ * stays.
+ */
+function goesToSync({ obs }: Scene, sync: PeerEntry): boolean {
+  const { server } = obs.postgres;
+  const isThere = server.kind === "standby" && server.settings.upstream?.id === sync.id;
+  return presentAs(obs, sync) && (isThere || electionEntryOf(obs, sync.id)?.announcement?.standing !== undefined);
 }
 
 /** An upstream from which nothing could be received for the suspect time is passed over for a while (noted by `decide`). */

@@ -126,12 +126,15 @@ export class RunningServer {
     this.#upstream = { id: upstream.id, toldBefore: removedWal?.told ?? 0 };
   }
 
-  /** Told by one upstream, of the segment that comes next here. Once may be the last word of the upstream before. */
+  /**
+   * Told by one upstream, of a segment that is still needed here: that of the last whole record's end, or, behind the first part of a record, a later one. Once may
+   * be the last word of the upstream before.
+   */
   #walGoneAt({ wal, segmentBytes }: Look, removedWal: RemovedWal | undefined): PeerId | undefined {
     if (removedWal === undefined || this.#upstream === undefined) return undefined;
     if (removedWal.told - this.#upstream.toldBefore < 2) return undefined;
-    const isNext = segmentNumber(removedWal.segment, segmentBytes) === wal.end / segmentBytes;
-    return isNext ? this.#upstream.id : undefined;
+    const gone = segmentNumber(removedWal.segment, segmentBytes);
+    return gone !== undefined && gone >= wal.end / segmentBytes ? this.#upstream.id : undefined;
   }
 
   async #ask(): Promise<Look> {
