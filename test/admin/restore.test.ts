@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { lsn } from "../../src/base/lsn.ts";
 import { readSitterConfig } from "../../src/config/read-sitter.ts";
 import { restoresOf } from "../../src/main/restores-of.ts";
-import type { World } from "../../src/world/port.ts";
-import { document, NOW, peer, report, ShardFixture, snapshot } from "./fixture.ts";
+import type { Restores } from "../../src/postgres/restore.ts";
+import { realWorld } from "../../src/world/real/world.ts";
+import { document, NOW, peer, report, ShardFixture, snapshot, SYSTEM } from "./fixture.ts";
 
 const TAKEN = NOW - 3_600_000;
 const FILE = ["-f", "/etc/sitter.json"] as const;
@@ -226,19 +228,41 @@ describe("restore (O2)", () => {
     expect(err).toContain(message);
     expect(status).toBe(2);
   });
+});
 
-  it("needs a storage that takes snapshots", () => {
+describe("putting this host's peer back", () => {
+  function restoresWith(section: object): Restores {
     const json = JSON.stringify({
       ip: "127.0.0.1",
       zoneId: "peer1",
       shardPath: "/manatee/1",
       zkCfg: { connStr: "127.0.0.1:2181" },
-      postgres: { dataDir: "/data" },
+      // Whoever runs this test does not own it, or is root.
+      postgres: { dataDir: "/" },
+      ...section,
     });
     const read = readSitterConfig({ json, env: {}, file: "sitter.json" });
     if (read.kind === "invalid") throw new Error(JSON.stringify(read.problems));
-    expect(() => restoresOf(read.config, {} as World)).toThrow(
+    return restoresOf(read.config, realWorld({ name: "test", level: "error" }));
+  }
+
+  it("needs a storage that takes snapshots", () => {
+    expect(() => restoresWith({})).toThrow(
       expect.objectContaining({ code: "RESTORE_NO_STORAGE", remedy: "operator" }) as Error,
     );
+  });
+
+  it("is for the user that owns the data, who is not root, before anything is looked at or made", async () => {
+    const restores = restoresWith({ storage: { kind: "zfs", dataset: "tank/pg" } });
+    const wish = {
+      snapshot: { name: "1", createdWallMs: TAKEN, properties: {} },
+      to: undefined,
+      onStep: (text: string) => expect.fail(`it goes on: ${text}`),
+    };
+    const end = { timeline: 1, lsn: lsn(1n), systemIdentifier: SYSTEM, lastCommitWallMs: undefined };
+    const refused = { code: "CLONE_NOT_OWNER" };
+    await expect(restores.place()).rejects.toMatchObject(refused);
+    await expect(restores.try({ ...wish, limitMs: 1_000 })).rejects.toMatchObject(refused);
+    await expect(restores.putBack({ ...wish, end, incarnation: "x", forksMax: 1 })).rejects.toMatchObject(refused);
   });
 });
