@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { nearest } from "../config/suggest.ts";
 import type { AdminContext } from "./context.ts";
 import { explainFailure, type ExitStatus } from "./explain-failure.ts";
+import { WrongUse } from "./wrong-use.ts";
 
 export type { ExitStatus };
 
@@ -81,6 +82,7 @@ export async function runAdmin(args: readonly string[], context: AdminContext): 
   const program = root(context);
   const chosen = verbOf(args);
   let failed = chosen;
+  let above: Command | undefined;
   for (const [name, verb] of Object.entries(VERBS)) {
     const command = inherit(program.command(name), context).description(verb.summary);
     if (verb.alias !== undefined) command.alias(verb.alias);
@@ -88,13 +90,19 @@ export async function runAdmin(args: readonly string[], context: AdminContext): 
       (await verb.load()).define(command, run);
       const below = command.commands.map((each) => each.name()).find((each) => args.includes(each));
       if (below !== undefined) failed = `${chosen} ${below}`;
+      else if (command.commands.length > 0) above = command;
     }
   }
   try {
+    if (chosen !== undefined && chosen !== "help" && !isVerb(chosen)) throw new WrongUse(unknownVerb(chosen));
     await program.parseAsync(withoutHelpVerb(args), { from: "user" });
     return status;
   } catch (error) {
-    return explainFailure(error, context.terminal, mistakeIn(chosen, failed));
+    return explainFailure(error, context.terminal, {
+      tool: "manatee-adm",
+      help: failed !== undefined && isVerb(failed.split(" ")[0]) ? `${failed} --help` : "--help",
+      wording: (message) => unknownBelow(above, message),
+    });
   }
 }
 
@@ -138,15 +146,8 @@ function withoutHelpVerb(args: readonly string[]): readonly string[] {
   return args[1] === undefined ? ["--help"] : [args[1], "--help"];
 }
 
-/** `failed`: the verb, or a command below it. */
-function mistakeIn(verb: string | undefined, failed: string | undefined): Parameters<typeof explainFailure>[2] {
-  const known =
-    verb !== undefined && Object.entries(VERBS).some(([name, { alias }]) => verb === name || verb === alias);
-  return {
-    tool: "manatee-adm",
-    help: known ? `${failed} --help` : "--help",
-    wording: (message) => (verb !== undefined && !known ? unknownVerb(verb) : message),
-  };
+function isVerb(word: string | undefined): boolean {
+  return Object.entries(VERBS).some(([name, { alias }]) => word === name || (alias !== undefined && word === alias));
 }
 
 function unknownVerb(verb: string): string {
@@ -155,4 +156,12 @@ function unknownVerb(verb: string): string {
     Object.entries(VERBS).flatMap(([name, { alias }]) => (alias === undefined ? [name] : [name, alias])),
   );
   return `unknown command "${verb}"${meant === undefined ? "" : `, did you mean ${meant}?`}`;
+}
+
+/** Of a verb with commands below it, a word that is none of them is no argument too many. */
+function unknownBelow(verb: Command | undefined, message: string): string {
+  const word = verb?.args[0];
+  if (verb === undefined || word === undefined || !message.startsWith("too many arguments")) return message;
+  const known = verb.commands.map((each) => `${verb.name()} ${each.name()}`);
+  return `unknown command "${verb.name()} ${word}" (there is: ${known.join(", ")})`;
 }

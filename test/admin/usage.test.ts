@@ -19,7 +19,9 @@ describe("wrong use exits with 2 and names the option", () => {
     [["rebuild"], undefined, "option is required: --file (or --config)"],
     [["snapshots"], undefined, "option is required: --file"],
     [["snapshot"], undefined, "what shall be done? There is: snapshot now"],
-    [["snapshot", "later"], undefined, "too many arguments"],
+    [["snapshot", "later"], undefined, 'unknown command "snapshot later" (there is: snapshot now)'],
+    [["state", "restor", "-s", "1"], undefined, 'unknown command "state restor" (there is: state restore)'],
+    [["state", "-s", "1", "restor"], undefined, 'unknown command "state restor" (there is: state restore)'],
     [["diverged", "-t", "x", "--drop", "x"], undefined, "options exclude each other: --transactions and --drop"],
     [["check-lock"], undefined, "option is required: --path"],
     [["history", "--sort", "name"], undefined, "option --sort takes zkSeq or time"],
@@ -35,6 +37,8 @@ describe("wrong use exits with 2 and names the option", () => {
     [["peers", "-r"], undefined, "argument missing"],
     [["show", "me"], undefined, "too many arguments"],
     [["shwo"], undefined, 'unknown command "shwo", did you mean show?'],
+    [["help", "shwo"], undefined, 'unknown command "shwo", did you mean show?'],
+    [["shwo", "--help"], undefined, 'unknown command "shwo", did you mean show?'],
     [["pgstatus"], undefined, 'unknown command "pgstatus", did you mean pg-status?'],
   ])("%j with the environment %j", async (args, env, message) => {
     const shard = await new ShardFixture().prepare();

@@ -48,7 +48,7 @@ function refused(path: string, why: string, cause?: unknown): ManateeError {
     code: "STORE_DIRECTORY",
     message: `the embedded store can't use the folder ${path}: ${why}`,
     remedy: "operator",
-    hint: "Configure a folder that the user of the sitter owns, with mode 0700, or one that can be made.",
+    hint: "Run tools as the user of the sitter (sudo -u postgres …). For a sitter, configure a folder that its user owns, with mode 0700, or one that can be made.",
     cause,
   });
 }
