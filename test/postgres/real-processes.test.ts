@@ -2,14 +2,17 @@
 
 import { execFileSync, spawn } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { chmod, copyFile, mkdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readFile, realpath, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { PostgresSettings } from "../../src/cluster/observation.ts";
+import type { PostgresSettings, ServerObservation } from "../../src/cluster/observation.ts";
+import type { Context } from "../../src/postgres/real/context.ts";
+import { DiskLook } from "../../src/postgres/real/disk-look.ts";
+import { MarkFile } from "../../src/postgres/real/mark.ts";
 import { placesOf } from "../../src/postgres/real/places.ts";
 import { Postmaster } from "../../src/postgres/real/postmaster.ts";
 import { withConnection } from "../../src/postgres/real/sql.ts";
-import { realTimers } from "../../src/world/real/clock.ts";
+import { realClock, realTimers } from "../../src/world/real/clock.ts";
 import {
   eventually,
   postmasterPid,
@@ -124,6 +127,35 @@ describe("a server", () => {
       await writeFile(mark, content);
       await rm(mark);
       await writeFile(mark, content);
+    }
+    await a.primary();
+  });
+
+  it("holds what it held while its data directory fails to be read: it would be stopped for other data otherwise (RESUME)", async () => {
+    const places = placesOf(a.config);
+    let now = 0;
+    const clock = { ...realClock, now: () => now };
+    const disk = new DiskLook({ places, clock, mark: new MarkFile(places) } as unknown as Context, undefined);
+    const { server } = await a.observe();
+    const look = (of: ServerObservation) => {
+      // What was read a moment ago would not be read again.
+      now += 60_000;
+      return disk.look(of, { pid: 1, busy: false, major: undefined });
+    };
+    const { data } = await look(server);
+    expect(data).toMatchObject({ kind: "present" });
+    const away = `${places.dataDir}.away`;
+    await rename(places.dataDir, away);
+    try {
+      // A link to itself: an error that tells nothing of who may read what.
+      await symlink(places.dataDir, places.dataDir);
+      expect(await look(server)).toMatchObject({ data });
+      expect(await look({ kind: "stopped", since: 0, how: "exited" })).toMatchObject({
+        data: { kind: "unusable", code: "PG_DATA_UNREADABLE" },
+      });
+    } finally {
+      await rm(places.dataDir, { force: true });
+      await rename(away, places.dataDir);
     }
     await a.primary();
   });

@@ -404,6 +404,11 @@ describe("a data directory", () => {
     });
     await chmod(a.config.dataDir, 0);
     expect((await a.observe()).data).toMatchObject({ kind: "unusable", code: "PG_DATA_UNREADABLE" });
+    // Nor is it what an initdb that was cut short has left.
+    const { initdbJournal } = placesOf(a.config);
+    await writeFile(initdbJournal, "");
+    expect((await a.observe()).data).toMatchObject({ kind: "unusable", code: "PG_DATA_UNREADABLE" });
+    await rm(initdbJournal);
     await chmod(a.config.dataDir, 0o700);
     expect((await a.observe()).data).toMatchObject({ kind: "present" });
   });

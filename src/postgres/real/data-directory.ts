@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ManateeError } from "../../base/errors.ts";
 import type { DataMark, DataObservation } from "../../cluster/observation.ts";
 import { type ControlFile, readControlFile } from "./control-file.ts";
-import { isMissing, readIfThere } from "./durable.ts";
+import { errorCode, isMissing, readIfThere } from "./durable.ts";
 import { MARK_FILE, MarkFile } from "./mark.ts";
 import type { Places } from "./places.ts";
 import { readLineage } from "./timeline-history.ts";
@@ -21,6 +21,7 @@ export async function observeData(places: Places, major: number | undefined): Pr
   } catch (error) {
     if (isMissing(error))
       return protectedMark === undefined ? { kind: "none" } : incomplete(await new MarkFile(places).read());
+    if (!isForbidden(error)) throw error;
     return unusable(
       "PG_DATA_UNREADABLE",
       `the data directory ${places.dataDir} can't be read (${error instanceof Error ? error.message : String(error)})`,
@@ -41,6 +42,10 @@ export async function observeData(places: Places, major: number | undefined): Pr
   return (await refusal(places, names, major, mark)) ?? present(places, names, mark);
 }
 
+function isForbidden(error: unknown): boolean {
+  return ["EACCES", "EPERM"].includes(errorCode(error) ?? "");
+}
+
 /** Files that initdb never makes, and every database that ran, or was copied, has one of. */
 const NOT_OF_INITDB: ReadonlySet<string> = new Set([
   MARK_FILE,
@@ -57,7 +62,13 @@ const NOT_OF_INITDB: ReadonlySet<string> = new Set([
 async function isLeftByInitdb({ initdbJournal, dataDir }: Places): Promise<boolean> {
   const journal = await readIfThere(initdbJournal);
   if (journal === undefined) return false;
-  const names = await readdir(dataDir).catch((): string[] => []);
+  let names: string[];
+  try {
+    names = await readdir(dataDir);
+  } catch (error) {
+    // What can't be read may be anything.
+    return isMissing(error);
+  }
   if (names.length === 0) return true;
   return journal === (await folderIdentity(dataDir)) && !names.some((name) => NOT_OF_INITDB.has(name));
 }
