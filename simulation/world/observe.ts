@@ -14,7 +14,7 @@ import { priorityOf } from "./commits.ts";
 import { peerOf } from "./connections.ts";
 import { SHARD } from "./jobs.ts";
 import type { SimData, SimPeer, SimServer, SimSitter, World } from "./types.ts";
-import { checkpointOf, describeWal, walEnd } from "./wal.ts";
+import { checkpointOf, describeWal, indexOf } from "./wal.ts";
 
 /** Wall clock at the beginning of each run: 2026-01-01. */
 export const EPOCH_MS = Date.UTC(2026, 0, 1);
@@ -64,7 +64,7 @@ function observeServer(world: World, peer: SimPeer): ServerObservation {
     since: server.since,
     wal,
     settings: server.settings,
-    walsenders: server.senders.map((sender) => observeSender(world, server, sender, walEnd(data.wal))),
+    walsenders: server.senders.map((sender) => observeSender(world, server, sender, data.keptFrom ?? 0)),
     clientSessions: server.sessions,
   };
   if (server.kind === "primary") {
@@ -99,18 +99,22 @@ function observeReceiver(world: World, server: SimServer): Extract<ServerObserva
   return { kind: "streaming", pid: receiver.pid, from: { host: ip, port: 5432 }, silentMs };
 }
 
-function observeSender(world: World, server: SimServer, sender: SimServer["senders"][number], end: bigint): Walsender {
+function observeSender(
+  world: World,
+  server: SimServer,
+  sender: SimServer["senders"][number],
+  keptFrom: number,
+): Walsender {
   const { address } = peerOf(world, sender.peer);
   return {
     name: address.pgUrl,
     pid: sender.pid,
     clientAddress: address.ip,
+    // PostgreSQL says `streaming` once all was sent: of WAL that it no longer has it never is.
     state: server.stopping
       ? "stopping"
-      : sender.flush === undefined || sender.flush < end
-        ? sender.flush === undefined
-          ? "catchup"
-          : "streaming"
+      : sender.flush === undefined || indexOf(sender.flush) < keptFrom
+        ? "catchup"
         : "streaming",
     sent: sender.sent,
     flush: sender.flush,
