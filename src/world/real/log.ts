@@ -27,7 +27,7 @@ export function realLog({ name, level, descriptor = 1 }: RealLogOptions): Log {
   };
   const destination = new Destination(descriptor);
   const logger = pino(options, destination);
-  destination.onGap = (lines) => logger.warn({ lines }, "lines of the log are missing: it could not be written");
+  destination.onGap = (lines) => logger.error({ lines }, "lines of the log are missing: it could not be written");
   return wrap(logger);
 }
 
