@@ -338,22 +338,23 @@ describe("a standby whose primary died inside a WAL record that goes on in anoth
     server.kind === "standby" && server.partialRecord && server.caughtUpLocally;
 
   it("asks the next primary for WAL that it has not, also after a restart, until that part is cut off (T1)", async () => {
-    await c.until("it is refused", cannotConnect);
-    await c.perform({ kind: "stop", mode: "fast" });
-    await follow(c, b);
-    const { server } = await c.until("it is refused again", cannotConnect);
-    const { past } = (await b.primary()).wal;
-    expect(server).toMatchObject({ replayed: past[0]?.end, wal: { timeline: 1 } });
-    await b.sql("create table t (n int)");
-    await c.perform({ kind: "stop", mode: "fast" });
-    const start = (lsn: Lsn) =>
+    const start = (lsn?: Lsn) =>
       c.perform({
         kind: "start",
         as: "standby",
         settings: settingsWith({ upstream: b.self, gate: "open" }),
         unfinishedTimeline: undefined,
-        cutAfter: { timeline: 1, lsn },
+        cutAfter: lsn && { timeline: 1, lsn },
       });
+    await c.until("it is refused", cannotConnect);
+    await c.perform({ kind: "stop", mode: "fast" });
+    // It streams for a moment at most.
+    await start();
+    const { server } = await c.until("it is refused again", cannotConnect);
+    const { past } = (await b.primary()).wal;
+    expect(server).toMatchObject({ replayed: past[0]?.end, wal: { timeline: 1 } });
+    await b.sql("create table t (n int)");
+    await c.perform({ kind: "stop", mode: "fast" });
     await expect(start(0x1000000n as Lsn)).rejects.toMatchObject({ code: "PG_START_FAILED" });
     await start(past[0]?.end as Lsn);
     await c.until("it streams", streams);
