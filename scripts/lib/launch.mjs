@@ -99,7 +99,8 @@ function untilItEnds(child) {
   let signalled;
   const stop = (signal) => {
     signalled ??= signal;
-    child.kill("SIGTERM");
+    // A Ctrl-C reaches both of us, in either order.
+    child.kill(signal);
     setTimeout(() => child.kill("SIGKILL"), 5_000).unref();
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, stop);

@@ -5,6 +5,7 @@ import {
   chmodSync,
   cpSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -39,7 +40,10 @@ afterEach(async () => {
 test("the developers' shard starts from a clone, has new sitters when a source changes, none when it does not compile, and leaves nothing", async () => {
   folder = mkdtempSync(`${tmpdir()}/mdt-`);
   chmodSync(folder, 0o1777);
-  const clone = join(folder, "clone");
+  // Where the user of the servers can't enter, as in root's home.
+  const closed = join(folder, "closed");
+  mkdirSync(closed, { mode: 0o700 });
+  const clone = join(closed, "clone");
   const without = new Set([".git", "node_modules", "dist"]);
   cpSync(root, clone, { recursive: true, filter: (path) => !without.has(relative(root, path)) });
   symlinkSync(join(root, "node_modules"), join(clone, "node_modules"));
