@@ -66,7 +66,8 @@ function buildIsStale() {
 
 /** By the time on the files. */
 export function sourcesChangedSince(wallMs) {
-  return sources().some((source) => statSync(source).mtimeMs > wallMs);
+  // An editor may put another file in the place of one that was just listed.
+  return sources().some((source) => (statSync(source, { throwIfNoEntry: false })?.mtimeMs ?? 0) > wallMs);
 }
 
 function sources() {
