@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { formatLsn, type Lsn } from "../../src/base/lsn.ts";
 import type { PostgresObservation, StandbyServer } from "../../src/cluster/observation.ts";
+import { postgresProcessesOn } from "../../src/postgres/real/processes.ts";
 import {
   backendPids,
   eventually,
@@ -267,6 +268,26 @@ describe("a promotion that was cut short", () => {
       await a.perform({ kind: "promote", timeline: 6 });
     }
     expect((await a.primary()).wal.timeline).toBe(6);
+  });
+
+  it("goes on in no process of a postmaster that was killed, before the start looks at what it has left (RESUME)", async () => {
+    await b.perform({ kind: "stop", mode: "immediate" });
+    await follow(b, undefined);
+    const [startup] = await backendPids(b, "backend_type = 'startup'");
+    process.kill(startup as number, "SIGSTOP");
+    const pid = (await readFile(join(b.config.dataDir, "postmaster.pid"), "utf8")).split("\n")[0];
+    process.kill(Number(pid), "SIGKILL");
+    await b.until("it is down", ({ server }) => server.kind === "stopped");
+    expect(await postgresProcessesOn(b.config.dataDir)).toContain(startup);
+    const start = b.perform({
+      kind: "start",
+      as: "standby",
+      settings: settingsWith(),
+      unfinishedTimeline: undefined,
+      cutAfter: { timeline: 1, lsn: 0x1000000n as Lsn },
+    });
+    await expect(start).rejects.toMatchObject({ code: "PG_START_FAILED" });
+    expect(await postgresProcessesOn(b.config.dataDir)).toEqual([]);
   });
 
   it("can't be called unfinished where the timeline has begun", async () => {

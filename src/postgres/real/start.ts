@@ -11,6 +11,7 @@ import type { Context } from "./context.ts";
 import { type ControlFile, readControlFile } from "./control-file.ts";
 import { newestTimeline } from "./data-directory.ts";
 import { errorCode, flushFolder, isMissing, makePrivateFolder } from "./durable.ts";
+import { endLeftovers } from "./leftovers.ts";
 import { serverArguments, writeSettingsFiles } from "./settings.ts";
 import { CANNOT_CONNECT_NOW, TOO_MANY_CONNECTIONS } from "./sql.ts";
 import { removeTimeline, removeUnreachableHistories } from "./timeline-history.ts";
@@ -36,6 +37,8 @@ export async function startServer(
 ): Promise<void> {
   if ((await context.postmaster.look()).kind !== "stopped")
     throw refused("a server runs already", "Stop the server on this data directory first.");
+  // A startup process outlives its postmaster for a moment, and goes on with a promotion: what is looked at and prepared here would change under us.
+  await endLeftovers(context.places);
   await prepareSocketFolder(context);
   await prepareSignals(context, action);
   context.operatorSettings.release();
